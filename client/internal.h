@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the library's files share, and the raw call that shmctl uses for the operations that
+ * have no public function. Nothing of it is exported.
+ */
+#ifndef SHMBROKER_INTERNAL_H
+#define SHMBROKER_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "client/shmbroker.h"
+#include "daemon/fd.h"
+#include "proto/name.h"
+#include "proto/packet.h"
+#include "proto/protocol.h"
+
+#define SHMB_REASON_SIZE 512   /* bytes, the NUL included */
+#define SHMB_SMALL_PACKET 2048 /* bytes: every reply but a listing's part fits */
+#define SHMB_SOCKET_DEFAULT "/run/shmbroker/socket"
+
+/* When a call gives up: CLOCK_MONOTONIC in ns; INT64_MAX: never. */
+typedef int64_t shmb_deadline;
+
+struct shmb {
+	int socket; /* owned; -EBADF: none */
+	pid_t pid;  /* who made it: a forked child may not use it */
+	int error;  /* 0, or the -errno of every further call */
+	int timeout_ms;
+	bool busy;	 /* inside a listing's callback */
+	bool unread;	 /* the broker ended without having read the last request */
+	bool created;	 /* the reply that lost its descriptor had made a new name */
+	uint32_t serial; /* of the last request */
+	uint64_t features;
+	char *large; /* WIRE_PACKET_MAX bytes, owned; NULL until the first listing */
+	char reason[SHMB_REASON_SIZE];
+	_Alignas(8) char small[SHMB_SMALL_PACKET];
+};
+
+/* One request under way. */
+struct shmb_exchange {
+	struct shmb *c;
+	uint32_t serial;
+	uint16_t operation;
+	bool patient; /* nothing of the time has passed yet: the socket's own timeout will do */
+	shmb_deadline deadline;
+	char *buffer;
+	size_t buffer_size;
+};
+
+/* One reply to it, with status 0. body points into the connection's buffer. */
+struct shmb_reply {
+	bool more;
+	struct fdlist fds; /* owned by who asked */
+	const char *body;
+	size_t body_size;
+};
+
+/* How long connects and drop-ins wait: the tests shorten it. */
+extern int shmb_default_timeout_ms;
+
+/* --- call.c: the exchange itself --- */
+
+/* Cancellation off for the rest of the scope: no call is a cancellation point. */
+int shmb_cancel_off(void);
+void shmb_cancel_restore(int *state);
+#define _no_cancel_                                                                                \
+	_cleanup_(shmb_cancel_restore) __attribute__((unused)) int cancel_state_ = shmb_cancel_off()
+
+shmb_deadline shmb_deadline_in(int timeout_ms);
+/* Until fd has events: 0 or -ETIMEDOUT. */
+int shmb_wait_for(int fd, short events, shmb_deadline deadline);
+
+/* Sets the reason (printf) and returns error. */
+int shmb_fail(struct shmb *c, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* A text that somebody else wrote: what isn't printable becomes '?'. */
+void shmb_reason_take(struct shmb *c, const char *text, size_t size);
+
+/* Before any call: 0 with the reason cleared, -ECHILD, -EBUSY, or what broke the connection. */
+int shmb_begin(struct shmb *c);
+
+/*
+ * Sends a request: the first part begins with a struct wire_request, whose serial and
+ * operation are filled in here. 0 or -errno.
+ */
+int shmb_send(struct shmb_exchange *x, struct iovec *parts, size_t part_count);
+
+/*
+ * The next reply: 0, or -errno: the broker's status too, whose text is the reason then. ret->fds
+ * is empty on failure. -EPROTO and -ECONNRESET break the connection.
+ */
+int shmb_receive(struct shmb_exchange *x, struct shmb_reply *ret);
+
+/* Marks the connection as broken by a reply that can't be. Returns -EPROTO. */
+int shmb_broken(struct shmb *c, const char *what);
+
+/* The broker's and the own hello, on c->socket. 0 or -errno, with the reason. */
+int shmb_greet(struct shmb *c, shmb_deadline deadline);
+
+/* --- connect.c --- */
+
+void shmb_init(struct shmb *c, int timeout_ms);
+/* Connects c->socket to path (NULL: the default) and greets; on failure there is none. */
+int shmb_open_socket(struct shmb *c, const char *path, shmb_deadline deadline);
+/* The socket's own receive timeout, for the way without poll(2). 0 or -errno. */
+int shmb_apply_timeout(struct shmb *c);
+/* Moves a descriptor out of the way of the program's own, if possible. Takes and returns it. */
+int shmb_move_up(int fd);
+
+/* --- object.c: on a connection that is known to be good --- */
+
+/* An open, checked and translated before anybody is asked. */
+struct shmb_wanted {
+	struct wire_open wire;
+	struct name name;
+};
+
+/* 0, or -errno with the reason in c. */
+int shmb_want(struct shmb_wanted *ret, struct shmb *c, const char *name,
+	      const struct shmb_how *how);
+int shmb_ask_open(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadline deadline,
+		  bool patient);
+/* UNLINK of a checked name. */
+int shmb_ask_unlink(struct shmb *c, struct name name, shmb_deadline deadline, bool patient);
+/* Strips and checks it: 0 or -errno with the reason. */
+int shmb_name(struct name *ret, struct shmb *c, const char *text, bool for_unlink);
+/* What a caller passed as a structure of `size`: 0, -EINVAL (shorter) or -E2BIG. */
+int shmb_check_size(const void *structure, size_t size, size_t known_size);
+
+/* --- umask.c --- */
+
+/* 0 and the process's umask, or -EOPNOTSUPP, -EMFILE, -ENFILE, -ENOMEM. */
+int shmb_umask(mode_t *ret);
+
+/* --- drop_in.c --- */
+
+/* This thread's reason. */
+void shmb_thread_reason_set(const char *text);
+const char *shmb_thread_reason(void);
+
+/* --- raw.c: what shmctl needs beside the public functions --- */
+
+/*
+ * Called for each reply. Takes from fds what it wants to keep; the rest is closed. 0:
+ * go on; else the call ends and returns that (> 0 or -errno).
+ */
+typedef int (*shmb_raw_fn)(const char *body, size_t body_size, struct fdlist *fds, void *userdata);
+
+/*
+ * Sends one request, body standing behind its struct wire_request, and calls fn (NULL:
+ * nobody) for each of its replies. 0, what fn returned, or -errno with the reason.
+ */
+int shmb_raw_call(struct shmb *c, enum wire_operation operation, const void *body, size_t body_size,
+		  shmb_raw_fn fn, void *userdata);
+
+/* Fields of a body: key=value strings in records. */
+struct shmb_fields {
+	const char *at, *end;
+};
+
+struct shmb_fields shmb_fields_of(const char *body, size_t body_size);
+/*
+ * The next one: 1 and both (key is not terminated, value is); 0 at the end of a record; -ENODATA
+ * at the end of all; -EPROTO when it is no field.
+ */
+int shmb_fields_next(struct shmb_fields *fields, const char **ret_key, size_t *ret_key_size,
+		     const char **ret_value);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The drop-ins' connection and its place in memory, which a forked child finds empty. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "client/process.h"
+
+/*
+ * The kernel wipes it in a forked child (MADV_WIPEONFORK), so that a lock that another thread
+ * held is open there, and a connection under way is nobody's. A child of vfork shares it
+ * instead: there its pid is the parent's.
+ */
+static struct process *_Atomic shared;
+
+/* Outlives fork: by it a child finds its copy of the parent's descriptor, to close it. */
+static struct {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+} inherited = { .fd = -EBADF };
+
+static struct process *map_shared(void)
+{
+	struct process *mine, *expected = NULL;
+
+	mine = mmap(NULL, sizeof(*mine), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
+	if (mine == MAP_FAILED)
+		return NULL;
+	/* Where it can't be wiped, a forked child takes itself for one of vfork: slower, right. */
+	madvise(mine, sizeof(*mine), MADV_WIPEONFORK);
+	if (atomic_compare_exchange_strong(&shared, &expected, mine))
+		return mine;
+	munmap(mine, sizeof(*mine));
+	return expected;
+}
+
+static bool is_socket(int fd, dev_t dev, ino_t ino)
+{
+	struct stat status;
+
+	return fd >= 0 && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) &&
+	       status.st_dev == dev && status.st_ino == ino;
+}
+
+static int lock_until(pthread_mutex_t *lock, shmb_deadline deadline, bool *patient)
+{
+	struct timespec until = {
+		.tv_sec = deadline / 1000000000,
+		.tv_nsec = deadline % 1000000000,
+	};
+
+	if (pthread_mutex_trylock(lock) == 0)
+		return 0;
+	*patient = false;
+	return -pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until);
+}
+
+/* First use, or first use after fork. */
+static void process_start(struct process *process, pid_t self)
+{
+	if (is_socket(inherited.fd, inherited.dev, inherited.ino))
+		fd_close(inherited.fd);
+	inherited.fd = -EBADF;
+	shmb_init(&process->link, shmb_default_timeout_ms);
+	atomic_store(&process->pid, self);
+}
+
+static void process_start_apart(struct process *apart, pid_t self)
+{
+	shmb_init(&apart->link, shmb_default_timeout_ms);
+	atomic_store(&apart->pid, self);
+}
+
+int process_lock(struct process **ret, struct process *apart, shmb_deadline deadline, bool *patient)
+{
+	struct process *process = atomic_load(&shared);
+	pid_t self = getpid();
+	int r;
+
+	if (!process)
+		process = map_shared();
+	if (!process)
+		return -ENOMEM;
+	if (process->pid != 0 && process->pid != self) {
+		process_start_apart(apart, self);
+		*ret = apart;
+		return 0;
+	}
+	r = lock_until(&process->lock, deadline, patient);
+	if (r < 0)
+		return r;
+	if (process->pid == 0)
+		process_start(process, self);
+	process->link.timeout_ms = shmb_default_timeout_ms;
+	process->link.reason[0] = '\0';
+	*ret = process;
+	return 0;
+}
+
+void process_unlock(struct process *process, struct process *apart)
+{
+	if (process == apart)
+		fd_close(apart->link.socket);
+	else
+		pthread_mutex_unlock(&process->lock);
+}
+
+void process_forget(struct process *process)
+{
+	struct shmb *c = &process->link;
+
+	if (is_socket(c->socket, process->dev, process->ino))
+		fd_close(c->socket);
+	c->socket = -EBADF;
+}
+
+/* Notes which socket it is. */
+static int note_socket(struct process *process)
+{
+	struct stat status;
+
+	if (fstat(process->link.socket, &status) < 0)
+		return -errno;
+	process->dev = status.st_dev;
+	process->ino = status.st_ino;
+	if (process == atomic_load(&shared)) {
+		inherited.fd = process->link.socket;
+		inherited.dev = status.st_dev;
+		inherited.ino = status.st_ino;
+	}
+	return 0;
+}
+
+static bool ids_are_now(const struct process *process)
+{
+	return process->uid == geteuid() && process->gid == getegid();
+}
+
+int process_connect(struct process *process, shmb_deadline deadline, bool *patient)
+{
+	struct shmb *c = &process->link;
+	int r;
+
+	if (c->socket >= 0 && !c->error && ids_are_now(process) &&
+	    is_socket(c->socket, process->dev, process->ino))
+		return 0;
+	*patient = false;
+	do {
+		process_forget(process);
+		shmb_init(c, shmb_default_timeout_ms);
+		process->uid = geteuid();
+		process->gid = getegid();
+		r = shmb_open_socket(c, NULL, deadline);
+		if (r < 0)
+			return r;
+		r = note_socket(process);
+		if (r < 0)
+			return shmb_fail(c, r, "the connection was closed while it was made");
+		/* Another thread may have changed them meanwhile: then nobody knows which it has.
+		 */
+	} while (!ids_are_now(process));
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The one connection that a process's drop-ins share, and what makes it survive
+ * fork, vfork, changed ids and closed descriptors. Used by drop_in.c alone.
+ */
+#ifndef SHMBROKER_PROCESS_H
+#define SHMBROKER_PROCESS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "client/internal.h"
+
+struct process {
+	pthread_mutex_t lock; /* all zero is an open one */
+	_Atomic pid_t pid;    /* whose connection it is; 0: nobody's yet */
+	uid_t uid;	      /* the effective ids that it was made with */
+	gid_t gid;
+	dev_t dev; /* which socket it is: the program may have put another under its number */
+	ino_t ino;
+	struct shmb link;
+};
+
+/*
+ * The process's connection, locked: 0, -ENOMEM or -ETIMEDOUT. *patient becomes
+ * false where some of the time has passed. In a child of vfork it is `apart`, the
+ * caller's own memory, so that the parent's is left alone.
+ */
+int process_lock(struct process **ret, struct process *apart, shmb_deadline deadline,
+		 bool *patient);
+void process_unlock(struct process *process, struct process *apart);
+
+/*
+ * Makes sure that there is a connection, that it is still ours, and made with the ids of now. 0 or
+ * -errno with the reason.
+ */
+int process_connect(struct process *process, shmb_deadline deadline, bool *patient);
+/* Ends it, unless its number means something else by now. */
+void process_forget(struct process *process);
+
+#endif

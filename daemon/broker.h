@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The broker: what a request of a caller becomes. Both transports meet in
+ * broker_handle(); nothing here or below knows an event loop, a bus or a log.
+ */
+#ifndef SHMBROKER_BROKER_H
+#define SHMBROKER_BROKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/config.h"
+#include "daemon/context.h"
+#include "daemon/keeper.h"
+#include "daemon/peer.h"
+#include "daemon/policy.h"
+#include "daemon/store.h"
+#include "daemon/watch.h"
+#include "proto/codec.h"
+
+struct broker;
+struct stream;
+struct unpublished;
+
+/* Who asks, for as long as the connection lasts. Zeroed, with wake set, before caller_init(). */
+struct caller {
+	struct peer peer;
+	bool is_admin;
+	struct broker *broker;
+	struct context *context; /* it came through; NULL: the main socket */
+	struct view *view;
+	uint64_t view_generation; /* of the policy that the view was made from */
+	struct charge charge;
+	LIST_HEAD(, unpublished) unpublished;
+	unsigned unpublished_count;
+	struct stream *stream;	/* a reply that goes on */
+	uint32_t stream_serial; /* of the request that it answers */
+	struct waiter waiter;	/* its request waits for a pool; wake: ask again */
+	enum { RELOAD_NONE, RELOAD_WAITING, RELOAD_DONE } reload;
+	LIST_ENTRY(caller) entry;
+};
+
+/* How the last request went: for the log. Valid until the next call. */
+struct outcome {
+	const struct rule *rule; /* that decided, NULL: none */
+	bool denied;		 /* by the rules, or for want of one */
+	const char *name;	 /* without its slash; in the request's packet */
+	size_t name_size;
+	const char *pool; /* "" when it didn't come to that */
+};
+
+/* What the broker asks of its edge. */
+struct broker_edge {
+	void *context;
+	struct loop *loop;
+	void (*notice)(void *context, int priority,
+		       const char *text); /* syslog's priority; one line */
+	int (*context_made)(void *context, struct context *made);
+	void (*context_ended)(void *context, struct context *ended);
+	void (*reloaded)(void *context, int error,
+			 const char *text); /* also when the start's load has ended */
+};
+
+struct broker_setup {
+	const struct broker_edge *edge; /* outlives the broker, as all of these */
+	const struct peer_self *self;
+	const struct config_source *source;
+	struct keeper *keeper;
+	struct context_base *contexts; /* NULL: contexts can't be had */
+};
+
+/* 0 or -errno. */
+int broker_new(struct broker **ret, const struct broker_setup *setup);
+void broker_free(struct broker *broker); /* removes temporary names and contexts */
+
+/*
+ * Loads the configuration and puts it in force; the end is told by edge->reloaded, maybe later,
+ * when the keeper has answered. At the start what can't be had is absent; later all or nothing.
+ * -EBUSY: one is under way, and another follows it.
+ */
+int broker_load(struct broker *broker);
+bool broker_is_loaded(const struct broker *broker);
+/* Whether any pool can be had at all. */
+bool broker_has_pool(const struct broker *broker);
+
+/* The keeper has something to say: 0, or -errno when it has ended. */
+int broker_dispatch_keeper(struct broker *broker);
+int broker_keeper_fd(const struct broker *broker); /* borrowed */
+/* To be called when it asked for it by loop->tick_in(). */
+void broker_tick(struct broker *broker);
+
+/* WIRE_FEATURE_ bits for the hello. */
+uint64_t broker_features(const struct broker *broker);
+const struct config_limits *broker_limits(const struct broker *broker);
+
+/*
+ * Who is at the other end of a connected socket (borrowed). 0, or -errno and a text for the
+ * hello that turns it away: -EDQUOT, -EUSERS, -ENOMEM, -EACCES, -EOPNOTSUPP, -ESRCH.
+ */
+int caller_init(struct caller *caller, struct broker *broker, int socket, struct context *context,
+		const char **ret_why);
+/* Ends what it has here: unpublished objects, streams, waiting. Does nothing with a zeroed one. */
+void caller_done(struct caller *caller);
+
+/*
+ * 0, or -errno when the client can't be served any more; the outcome is in
+ * reply->status. With reply->parked the same request has to be handed in again
+ * after caller->waiter.wake() was called. With reply->more the next packet comes
+ * from broker_continue().
+ */
+int broker_handle(struct broker *broker, struct caller *caller, const struct request *request,
+		  struct reply *reply);
+int broker_continue(struct broker *broker, struct caller *caller, struct reply *reply);
+const struct outcome *broker_outcome(const struct broker *broker);
+
+#endif

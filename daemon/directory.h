@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A directory of objects as a whole: listed, swept, emptied. */
+#ifndef SHMBROKER_DIRECTORY_H
+#define SHMBROKER_DIRECTORY_H
+
+#include <dirent.h>
+
+/* A listing with a position of its own, for closedir(); NULL and errno. `directory` is borrowed. */
+DIR *directory_list(int directory);
+
+/* Removes a name, whatever it is; a directory only if it is empty. 0 or an errno. */
+int directory_unlink(int directory, const char *name);
+
+/* Removes what an interrupted replace left behind: names with the reserved prefix. */
+void directory_sweep(int directory);
+
+/* Removes everything below, whatever clients made there. 0, or -errno when something is left. */
+int directory_remove_all(int directory);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Accepts connections on the main socket and on those of contexts. Out of
+ * descriptors it turns one away with the one in reserve, pauses, and goes on
+ * when a connection has ended or a moment has passed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "daemon/fd.h"
+#include "daemon/log.h"
+#include "daemon/server_private.h"
+
+/* Connections of one listener in a row, before the clients have their turn. */
+#define ACCEPT_BURST 16
+
+static const struct timeval pause_time = { .tv_sec = 0, .tv_usec = 500000 };
+
+static void pause_all(struct server *server)
+{
+	struct listener *listener;
+
+	if (!server->paused)
+		log_line(4, "no descriptor left: accepting pauses (LimitNOFILE=)");
+	server->paused = true;
+	LIST_FOREACH (listener, &server->listeners, entry)
+		event_del(&listener->event);
+	event_add(server->resume_event, &pause_time);
+}
+
+void listeners_resume(struct server *server)
+{
+	struct listener *listener;
+
+	if (server->reserve < 0)
+		server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (server->reserve < 0) {
+		event_add(server->resume_event, &pause_time);
+		return;
+	}
+	server->paused = false;
+	event_del(server->resume_event);
+	LIST_FOREACH (listener, &server->listeners, entry)
+		event_add(&listener->event, NULL);
+}
+
+/* Somebody waits at the door, and there is no descriptor to let him in: he is told so. */
+static void turn_one_away(struct server *server, int listening)
+{
+	int fd;
+
+	server->reserve = fd_close(server->reserve);
+	fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0) {
+		client_turn_away(fd, ENFILE, "the broker has no descriptor left");
+		fd_close(fd);
+	}
+	server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void listener_ready(evutil_socket_t listening, short what, void *argument)
+{
+	struct listener *listener = argument;
+	struct server *server = listener->server;
+
+	(void)what;
+	for (unsigned i = 0; i < ACCEPT_BURST; i++) {
+		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			client_add(server, fd, listener->context, listener->refuses_descriptors);
+			continue;
+		}
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			turn_one_away(server, listening);
+			pause_all(server);
+		}
+		return;
+	}
+}
+
+int listener_add(struct server *server, int fd, struct context *context, bool refuses_descriptors)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return -ENOMEM;
+	listener->server = server;
+	listener->context = context;
+	listener->fd = fd;
+	listener->refuses_descriptors = refuses_descriptors;
+	event_assign(&listener->event, server->base, fd, EV_READ | EV_PERSIST, listener_ready,
+		     listener);
+	if (!server->paused && event_add(&listener->event, NULL) < 0) {
+		free(listener);
+		return -ENOMEM;
+	}
+	LIST_INSERT_HEAD(&server->listeners, listener, entry);
+	if (context)
+		context->edge = listener;
+	return 0;
+}
+
+void listener_free(struct listener *listener)
+{
+	event_del(&listener->event);
+	LIST_REMOVE(listener, entry);
+	free(listener);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Objects in one instance of a pool: opened, made, named, unlinked, looked at. The
+ * semantics are POSIX's shm_open and shm_unlink, and the kernel's.
+ */
+#ifndef SHMBROKER_OBJECT_H
+#define SHMBROKER_OBJECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/creds.h"
+#include "daemon/peer.h"
+#include "daemon/store.h"
+
+/* What object functions work with, the same for all. */
+struct object_env {
+	struct creds *creds;
+	const struct peer_self *self;
+	int proc_fds; /* /proc/self/fd, for linkat(2): a held descriptor */
+};
+
+struct object_how {
+	uint32_t flags;		 /* WIRE_READ ... */
+	mode_t mode;		 /* of a new object */
+	uint64_t size_bytes;	 /* of a new object */
+	uint64_t max_size_bytes; /* what size_bytes may be at most */
+	bool may_create;	 /* the rule allows it */
+	bool no_name;		 /* unpublished: made without a name */
+};
+
+struct object {
+	int fd; /* owned by the caller */
+	bool created;
+	uint64_t ino; /* only when it was created with ask_ino */
+};
+
+/*
+ * All return 0 or a positive errno for the client, as INTERFACE's table has them; *ret_why is
+ * set to a text where the errno alone doesn't say it, else left alone.
+ */
+extern const char object_not_created[]; /* a *ret_why: nothing there, and may_create is false */
+int object_open(const struct object_env *env, struct instance *instance, const struct peer *peer,
+		const char *name, const struct object_how *how, struct object *ret,
+		const char **ret_why);
+int object_unlink(const struct object_env *env, struct instance *instance, const struct peer *peer,
+		  const char *name);
+/* Gives an object without a name (its descriptor is borrowed) its name. */
+int object_publish(const struct object_env *env, struct instance *instance, const struct peer *peer,
+		   int fd, const char *name, bool replace, const char **ret_why);
+
+struct object_info {
+	uint64_t size, allocated, ino, created_ns;
+	uid_t uid;
+	gid_t gid;
+	mode_t mode; /* with the file type */
+};
+/* With the broker's own rights. */
+int object_stat(const struct instance *instance, const char *name, struct object_info *ret);
+
+/* Unlinks `name` with its maker's rights if it still is the object `ino`. Directory pools of others
+ * too. */
+int object_unlink_if(const struct object_env *env, struct instance *instance,
+		     const struct ids *maker, const char *name, uint64_t ino);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Counts a user's connections, contexts, pools and temporary names. Used by broker, store and
+ * context. */
+#include "daemon/quota.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+struct quota_key {
+	uid_t uid;
+	uint32_t sandboxed;
+};
+
+struct quota_user {
+	struct quota_key key;
+	uint32_t count[RESOURCE_COUNT];
+	uint32_t charges; /* of all kinds: at none the user is forgotten */
+	UT_hash_handle hh;
+};
+
+int quota_charge(struct quota *quota, struct charge *ret, enum resource resource, uid_t uid,
+		 bool sandboxed, const struct quota_limit *limit)
+{
+	struct quota_key key = { .uid = uid, .sandboxed = sandboxed };
+	struct quota_user *user = NULL;
+
+	*ret = (struct charge){ 0 };
+	if (quota->total[resource] >= limit->total)
+		return -EUSERS;
+	HASH_FIND(hh, quota->users, &key, sizeof(key), user);
+	if ((user ? user->count[resource] : 0) >= limit->per_user)
+		return -EDQUOT;
+	if (!user) {
+		user = calloc(1, sizeof(*user));
+		if (!user)
+			return -ENOMEM;
+		user->key = key;
+		HASH_ADD(hh, quota->users, key, sizeof(user->key), user);
+	}
+	user->count[resource]++;
+	user->charges++;
+	quota->total[resource]++;
+	*ret = (struct charge){ .user = user, .resource = resource };
+	return 0;
+}
+
+void quota_release(struct quota *quota, struct charge *charge)
+{
+	struct quota_user *user = charge->user;
+
+	if (!user)
+		return;
+	user->count[charge->resource]--;
+	quota->total[charge->resource]--;
+	charge->user = NULL;
+	if (--user->charges > 0)
+		return;
+	HASH_DELETE(hh, quota->users, user);
+	free(user);
+}
+
+void quota_done(struct quota *quota)
+{
+	struct quota_user *user, *next;
+
+	HASH_ITER(hh, quota->users, user, next)
+	{
+		HASH_DELETE(hh, quota->users, user);
+		free(user);
+	}
+}

@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Instances of pools: made on demand, found by their owner, released when they
+ * are empty. Called by the broker for requests and by the loop for the keeper.
+ */
+#include "daemon/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <syslog.h>
+
+#include "daemon/directory.h"
+#include "daemon/fd.h"
+#include "daemon/store_private.h"
+#include "proto/protocol.h"
+
+/* How long a pool made on demand is left alone before its release is tried, and at most so after
+ * failures. */
+#define IDLE_MS 5000
+#define IDLE_MAX_MS 60000
+
+/* uid and text: the longest owner is a unit, a file name. */
+#define KEY_MAX (sizeof(uid_t) + 256)
+
+void store_notice(struct store *store, int priority, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	store->events->notice(store->events->context, priority, text);
+}
+
+static size_t owner_key(char *key, const struct owner *owner)
+{
+	size_t size = strnlen(owner->text, KEY_MAX - sizeof(owner->uid));
+
+	memcpy(key, &owner->uid, sizeof(owner->uid));
+	memcpy(key + sizeof(owner->uid), owner->text, size);
+	return sizeof(owner->uid) + size;
+}
+
+static char *owner_text(const struct owner *owner)
+{
+	char *text;
+	int rc;
+
+	if (owner->uid == (uid_t)-1)
+		return strdup(owner->text);
+	rc = *owner->text ? asprintf(&text, "%u:%s", owner->uid, owner->text)
+			  : asprintf(&text, "%u", owner->uid);
+	return rc < 0 ? NULL : text;
+}
+
+struct instance *instance_new(struct store *store, struct pool *pool, const struct owner *owner)
+{
+	char key[KEY_MAX];
+	size_t size = owner_key(key, owner);
+	struct instance *instance = calloc(1, sizeof(*instance) + size);
+
+	if (!instance)
+		return NULL;
+	instance->owner_text = owner_text(owner);
+	if (!instance->owner_text) {
+		free(instance);
+		return NULL;
+	}
+	instance->pool = pool;
+	instance->number = ++store->last_number;
+	instance->owner_uid = owner->uid;
+	instance->writable = instance->read_only = -EBADF;
+	instance->idle_ms = IDLE_MS;
+	instance->last_used_ms = store->now_ms;
+	TAILQ_INIT(&instance->waiters);
+	memcpy(instance->key, key, size);
+	instance->key_size = size;
+	HASH_ADD_KEYPTR(hh, pool->instances, instance->key, instance->key_size, instance);
+	TAILQ_INSERT_TAIL(&store->instances, instance, entry);
+	if (pool->config.per == POOL_PER_NONE)
+		pool->single = instance;
+	return instance;
+}
+
+void instance_wake(struct instance *instance)
+{
+	struct waiter *waiter;
+
+	while ((waiter = TAILQ_FIRST(&instance->waiters))) {
+		store_unwait(waiter);
+		waiter->wake(waiter);
+	}
+}
+
+void instance_close(struct instance *instance)
+{
+	instance->writable = fd_close(instance->writable);
+	instance->read_only = fd_close(instance->read_only);
+	instance->why = (struct keeper_failure){ 0 };
+}
+
+void instance_free(struct store *store, struct instance *instance)
+{
+	struct pool *pool = instance->pool;
+
+	instance_wake(instance);
+	instance_close(instance);
+	HASH_DELETE(hh, pool->instances, instance);
+	TAILQ_REMOVE(&store->instances, instance, entry);
+	if (pool->single == instance)
+		pool->single = NULL;
+	quota_release(store->quota, &instance->charge);
+	free(instance->owner_text);
+	free(instance);
+}
+
+void store_wait(struct instance *instance, struct waiter *waiter)
+{
+	waiter->instance = instance;
+	TAILQ_INSERT_TAIL(&instance->waiters, waiter, entry);
+}
+
+void store_unwait(struct waiter *waiter)
+{
+	if (!waiter->instance)
+		return;
+	TAILQ_REMOVE(&waiter->instance->waiters, waiter, entry);
+	waiter->instance = NULL;
+}
+
+int instance_ask(struct store *store, struct instance *instance, enum keeper_operation operation,
+		 bool for_apply)
+{
+	const struct pool_config *config = &instance->pool->config;
+	struct keeper_request request = {
+		.operation = operation,
+		.number = instance->number,
+		.size_bytes = config->size_bytes,
+		.objects = config->objects,
+		.exec = config->exec,
+		.huge = config->huge,
+		.mpol = config->mpol,
+		.path = config->path,
+	};
+	struct task *task = calloc(1, sizeof(*task));
+	int error;
+
+	if (!task)
+		return -ENOMEM;
+	*task = (struct task){ .id = ++store->last_task,
+			       .number = instance->number,
+			       .operation = operation,
+			       .for_apply = for_apply };
+	request.id = task->id;
+	error = keeper_send(store->keeper, &request);
+	if (error < 0) {
+		free(task);
+		return error;
+	}
+	if (operation == KEEPER_MAKE || operation == KEEPER_RESIZE) {
+		instance->asked_bytes = config->size_bytes;
+		instance->asked_objects = config->objects;
+	}
+	TAILQ_INSERT_TAIL(&store->tasks, task, entry);
+	if (for_apply)
+		store->apply.outstanding++;
+	return 0;
+}
+
+static void fail_from_errno(struct keeper_failure *why, int error, const char *step,
+			    const char *advice)
+{
+	why->error = error;
+	snprintf(why->step, sizeof(why->step), "%s", step);
+	snprintf(why->advice, sizeof(why->advice), "%s", advice);
+}
+
+static void absent(struct store *store, struct instance *instance)
+{
+	instance->state = INSTANCE_ABSENT;
+	store_notice(store, LOG_WARNING, "pool \"%s\" can't be had: %s: %s; %s",
+		     instance->pool->config.name, instance->why.step, strerror(instance->why.error),
+		     instance->why.advice);
+	instance_wake(instance);
+}
+
+/* Both descriptors are there: what they are is learnt once. */
+static void ready(struct store *store, struct instance *instance)
+{
+	const struct pool_config *config = &instance->pool->config;
+	struct stat st;
+	struct statfs fs;
+
+	instance->broker_only = config->kind == POOL_MADE;
+	if (fstat(instance->writable, &st) == 0) {
+		instance->directory_uid = st.st_uid;
+		instance->directory_gid = st.st_gid;
+	}
+	if (config->kind == POOL_MADE)
+		instance->limit_bytes = config->size_bytes;
+	else if (fstatfs(instance->writable, &fs) == 0)
+		instance->limit_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+	if (config->kind != POOL_MADE)
+		directory_sweep(instance->writable);
+	instance->state = INSTANCE_READY;
+	instance->last_used_ms = store->now_ms;
+	instance_wake(instance);
+}
+
+static int open_directory(const char *path, struct keeper_failure *why)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd < 0) {
+		fail_from_errno(why, errno, path, "the directory must exist and be reachable");
+		return -EBADF;
+	}
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
+		fail_from_errno(why, EOPNOTSUPP, path, "a pool's directory must be on a tmpfs");
+		return -EBADF;
+	}
+	return steal_fd(&fd);
+}
+
+static void start_given(struct store *store, struct instance *instance)
+{
+	const struct pool_config *config = &instance->pool->config;
+	int error;
+
+	instance->writable = open_directory(config->path, &instance->why);
+	if (instance->writable >= 0)
+		instance->read_only = open_directory(config->read_only_path, &instance->why);
+	if (instance->read_only < 0) {
+		absent(store, instance);
+		return;
+	}
+	error = keeper_check_twin(instance->writable, instance->read_only, &instance->why);
+	if (error)
+		absent(store, instance);
+	else
+		ready(store, instance);
+}
+
+static void without_twin(struct store *store, struct instance *instance)
+{
+	store_notice(store, LOG_WARNING,
+		     "pool \"%s\" has no read-only twin, so rules that grant reading alone are "
+		     "refused there: %s: %s; %s",
+		     instance->pool->config.name, instance->why.step, strerror(instance->why.error),
+		     instance->why.advice);
+	ready(store, instance);
+}
+
+static void start_path(struct store *store, struct instance *instance, bool for_apply)
+{
+	int error;
+
+	instance->writable = open_directory(instance->pool->config.path, &instance->why);
+	if (instance->writable < 0) {
+		absent(store, instance);
+		return;
+	}
+	error = instance_ask(store, instance, KEEPER_TWIN, for_apply);
+	if (error == 0)
+		return;
+	fail_from_errno(&instance->why, -error, "asking the helper", "restart the broker");
+	without_twin(store, instance);
+}
+
+void instance_start(struct store *store, struct instance *instance, bool for_apply)
+{
+	int error;
+
+	instance->state = INSTANCE_MAKING;
+	switch (instance->pool->config.kind) {
+	case POOL_GIVEN:
+		start_given(store, instance);
+		return;
+	case POOL_PATH:
+		start_path(store, instance, for_apply);
+		return;
+	case POOL_MADE:
+		if (!keeper_has_table(store->keeper, &instance->why)) {
+			absent(store, instance);
+			return;
+		}
+		error = instance_ask(store, instance, KEEPER_MAKE, for_apply);
+		if (error == 0)
+			return;
+		fail_from_errno(&instance->why, -error, "asking the keeper", "restart the broker");
+		absent(store, instance);
+	}
+}
+
+/* Its limits may have changed while the keeper was at it. */
+static void conform(struct store *store, struct instance *instance)
+{
+	const struct pool_config *config = &instance->pool->config;
+
+	if (store->apply.running || instance->state != INSTANCE_READY ||
+	    (instance->asked_bytes == config->size_bytes &&
+	     instance->asked_objects == config->objects))
+		return;
+	instance->limit_bytes = config->size_bytes;
+	if (instance_ask(store, instance, KEEPER_RESIZE, false) < 0)
+		store_notice(store, LOG_ERR, "pool \"%s\" keeps its old limits: no keeper",
+			     config->name);
+}
+
+/* The keeper has made it, or has said why not. */
+static void made(struct store *store, struct instance *instance, struct keeper_reply *reply)
+{
+	instance->writable = steal_fd(&reply->writable);
+	instance->read_only = steal_fd(&reply->read_only);
+	instance->why = reply->failure;
+	if (reply->failure.error)
+		absent(store, instance);
+	else
+		ready(store, instance);
+	conform(store, instance);
+}
+
+static void twinned(struct store *store, struct instance *instance, struct keeper_reply *reply)
+{
+	instance->why = reply->failure;
+	if (reply->failure.error == 0 &&
+	    keeper_check_twin(instance->writable, reply->read_only, &instance->why) == 0)
+		instance->read_only = steal_fd(&reply->read_only);
+	if (instance->read_only < 0)
+		without_twin(store, instance);
+	else
+		ready(store, instance);
+}
+
+/* Nobody has anything in it any more. */
+static void let_go(struct store *store, struct instance *instance)
+{
+	struct pool *pool = instance->pool;
+
+	instance_free(store, instance);
+	if (!pool->closed || pool->instances)
+		return;
+	store_notice(store, LOG_NOTICE, "pool \"%s\", no longer configured, is gone",
+		     pool->config.name);
+	pool_free(store, pool);
+}
+
+static void released(struct store *store, struct instance *instance, const struct task *task,
+		     const struct keeper_failure *failure)
+{
+	struct pool *pool = instance->pool;
+
+	if (failure->error) {
+		/* In use: EBUSY. It goes on as if nothing had been asked. */
+		instance->state = INSTANCE_READY;
+		instance->last_used_ms = store->now_ms;
+		instance->idle_ms = instance->idle_ms * 2 < IDLE_MAX_MS ? instance->idle_ms * 2
+									: IDLE_MAX_MS;
+		instance_wake(instance);
+		conform(store, instance);
+		if (failure->error != EBUSY)
+			store_notice(store, LOG_ERR, "pool \"%s\" can't be released: %s: %s; %s",
+				     pool->config.name, failure->step, strerror(failure->error),
+				     failure->advice);
+		return;
+	}
+	if (task->for_apply) {
+		instance_close(instance);
+		instance->state = INSTANCE_EMPTY;
+		return;
+	}
+	let_go(store, instance);
+}
+
+static struct task *task_steal(struct store *store, uint64_t id)
+{
+	struct task *task;
+
+	TAILQ_FOREACH (task, &store->tasks, entry) {
+		if (task->id == id) {
+			TAILQ_REMOVE(&store->tasks, task, entry);
+			return task;
+		}
+	}
+	return NULL;
+}
+
+static void answered(struct store *store, struct keeper_reply *reply)
+{
+	struct task *task = task_steal(store, reply->id);
+	struct instance *instance;
+
+	if (!task)
+		return;
+	instance = store_by_number(store, task->number);
+	if (instance) {
+		switch (task->operation) {
+		case KEEPER_MAKE:
+		case KEEPER_FIND:
+			made(store, instance, reply);
+			break;
+		case KEEPER_TWIN:
+			twinned(store, instance, reply);
+			break;
+		case KEEPER_RELEASE:
+			released(store, instance, task, &reply->failure);
+			break;
+		case KEEPER_RESIZE:
+			break;
+		}
+	}
+	if (task->for_apply)
+		apply_task_done(store, store_by_number(store, task->number), task, &reply->failure);
+	free(task);
+}
+
+int store_dispatch(struct store *store, uint64_t now_ms)
+{
+	struct keeper_reply reply;
+	int rc;
+
+	store->now_ms = now_ms;
+	while ((rc = keeper_receive(store->keeper, &reply)) > 0) {
+		answered(store, &reply);
+		fd_close(reply.writable);
+		fd_close(reply.read_only);
+	}
+	apply_end_if_settled(store);
+	return rc;
+}
+
+/* Only what is made on demand, or no longer configured, is ever released. */
+static bool releasable(const struct instance *instance)
+{
+	const struct pool *pool = instance->pool;
+
+	return instance->pins == 0 && TAILQ_EMPTY(&instance->waiters) &&
+	       (pool->closed || pool->config.per != POOL_PER_NONE);
+}
+
+uint64_t store_tick(struct store *store, uint64_t now_ms)
+{
+	struct instance *instance, *next;
+	uint64_t soonest = 0;
+
+	store->now_ms = now_ms;
+	for (instance = TAILQ_FIRST(&store->instances); instance; instance = next) {
+		uint64_t due = instance->last_used_ms + instance->idle_ms;
+
+		next = TAILQ_NEXT(instance, entry);
+		if (!releasable(instance) || store->apply.running)
+			continue;
+		if (due <= now_ms && (instance->state == INSTANCE_ABSENT ||
+				      instance->pool->config.kind != POOL_MADE)) {
+			let_go(store, instance); /* the next request tries again */
+			continue;
+		}
+		if (instance->state == INSTANCE_READY && due <= now_ms &&
+		    instance_ask(store, instance, KEEPER_RELEASE, false) == 0) {
+			instance->state = INSTANCE_RELEASING;
+			continue;
+		}
+		due = due > now_ms ? due - now_ms : 1000;
+		if (soonest == 0 || due < soonest)
+			soonest = due;
+	}
+	return soonest;
+}
+
+struct pool *store_pool(struct store *store, size_t index)
+{
+	return index < store->index_count ? store->by_index[index] : NULL;
+}
+
+struct pool *store_pool_by_name(struct store *store, const char *name)
+{
+	struct pool *pool;
+
+	TAILQ_FOREACH (pool, &store->pools, entry)
+		if (strcmp(pool->config.name, name) == 0)
+			return pool;
+	return NULL;
+}
+
+struct pool_list *store_pools(struct store *store)
+{
+	return &store->pools;
+}
+
+int store_owner(struct owner *ret, const struct pool *pool, const struct peer *peer)
+{
+	*ret = (struct owner){ .uid = (uid_t)-1, .text = "" };
+	switch (pool->config.per) {
+	case POOL_PER_NONE:
+		return 0;
+	case POOL_PER_USER:
+		ret->uid = peer->ids.uid;
+		return 0;
+	case POOL_PER_APP:
+		if (!*peer->app)
+			return EACCES;
+		ret->uid = peer->maker.uid;
+		ret->text = peer->app;
+		return 0;
+	case POOL_PER_UNIT:
+		if (!*peer->unit)
+			return EACCES;
+		ret->text = peer->unit;
+		return 0;
+	}
+	return EACCES;
+}
+
+struct instance *store_find(struct pool *pool, const struct owner *owner)
+{
+	struct instance *instance = pool->single;
+	char key[KEY_MAX];
+
+	if (pool->config.per == POOL_PER_NONE)
+		return instance;
+	HASH_FIND(hh, pool->instances, key, owner_key(key, owner), instance);
+	return instance;
+}
+
+int store_get(struct store *store, struct pool *pool, const struct owner *owner, uint64_t now_ms,
+	      const struct config_limits *limits, struct instance **ret)
+{
+	struct instance *instance = store_find(pool, owner);
+	const struct quota_limit limit = { .total = limits->pools,
+					   .per_user = limits->pools_per_user };
+	struct charge charge = { 0 };
+	int error;
+
+	if (instance) {
+		instance->last_used_ms = now_ms;
+		instance->idle_ms = IDLE_MS;
+		*ret = instance;
+		return 0;
+	}
+	store->now_ms = now_ms;
+	error = quota_charge(store->quota, &charge, RESOURCE_POOL, owner->uid, false, &limit);
+	if (error < 0)
+		return error == -ENOMEM ? ENOMEM : EDQUOT;
+	instance = instance_new(store, pool, owner);
+	if (!instance) {
+		quota_release(store->quota, &charge);
+		return ENOMEM;
+	}
+	instance->charge = charge;
+	instance_start(store, instance, false);
+	*ret = instance;
+	return 0;
+}
+
+struct instance *store_next(struct store *store, uint32_t after)
+{
+	struct instance *instance;
+
+	TAILQ_FOREACH (instance, &store->instances, entry)
+		if (instance->number > after)
+			return instance;
+	return NULL;
+}
+
+struct instance *store_by_number(struct store *store, uint32_t number)
+{
+	struct instance *instance;
+
+	TAILQ_FOREACH (instance, &store->instances, entry)
+		if (instance->number == number)
+			return instance;
+	return NULL;
+}
+
+int store_drop(struct store *store, const char *name, uint64_t now_ms)
+{
+	struct pool *pool = store_pool_by_name(store, name);
+	struct instance *instance, *next;
+	int error = 0;
+
+	if (!pool)
+		return ENOENT;
+	if (pool->config.kind != POOL_MADE)
+		return EOPNOTSUPP;
+	store->now_ms = now_ms;
+	for (instance = pool->instances; instance; instance = next) {
+		next = instance->hh.next;
+		if (instance->state != INSTANCE_READY)
+			continue;
+		if (directory_remove_all(instance->writable) < 0)
+			error = EBUSY;
+		if (releasable(instance) && !store->apply.running &&
+		    instance_ask(store, instance, KEEPER_RELEASE, false) == 0)
+			instance->state = INSTANCE_RELEASING;
+	}
+	return error;
+}
+
+void pool_free(struct store *store, struct pool *pool)
+{
+	struct instance *instance, *next;
+
+	HASH_ITER(hh, pool->instances, instance, next)
+	{
+		instance_free(store, instance);
+	}
+	TAILQ_REMOVE(&store->pools, pool, entry);
+	free(pool->config.name);
+	free(pool->config.path);
+	free(pool->config.read_only_path);
+	free(pool->config.huge);
+	free(pool->config.mpol);
+	free(pool);
+}
+
+int store_new(struct store **ret, const struct store_setup *setup)
+{
+	struct store *store = calloc(1, sizeof(*store));
+
+	if (!store)
+		return -ENOMEM;
+	store->keeper = setup->keeper;
+	store->quota = setup->quota;
+	store->events = setup->events;
+	TAILQ_INIT(&store->pools);
+	TAILQ_INIT(&store->instances);
+	TAILQ_INIT(&store->tasks);
+	*ret = store;
+	return 0;
+}
+
+void store_free(struct store *store)
+{
+	struct pool *pool;
+	struct task *task;
+
+	if (!store)
+		return;
+	while ((pool = TAILQ_FIRST(&store->pools)))
+		pool_free(store, pool);
+	while ((task = TAILQ_FIRST(&store->tasks))) {
+		TAILQ_REMOVE(&store->tasks, task, entry);
+		free(task);
+	}
+	free(store->by_index);
+	free(store);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Temporary names: each goes when the process that made it ends, whatever became
+ * of its connections. The process is held by a descriptor of its own, apart from
+ * any connection.
+ */
+#ifndef SHMBROKER_TEMPORARY_H
+#define SHMBROKER_TEMPORARY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/object.h"
+#include "daemon/peer.h"
+#include "daemon/quota.h"
+#include "daemon/store.h"
+#include "daemon/watch.h"
+
+struct temporaries {
+	const struct object_env *env;
+	struct store *store;
+	struct quota *quota;
+	struct loop *loop;
+	struct maker *makers;	 /* processes: a hash by pid and start time */
+	struct temporary *names; /* a hash by instance and name */
+};
+
+/* A place for one more name, had before the object is made: so nothing can fail afterwards. */
+struct temporary_claim {
+	struct maker *maker;
+	struct temporary *temporary;
+};
+
+/*
+ * Claims: 0, or an errno for the client: EOPNOTSUPP (its process can't be pinned), EDQUOT, ENOMEM,
+ * ESRCH (it has ended).
+ */
+int temporary_claim(struct temporaries *temporaries, const struct peer *peer,
+		    struct temporary_claim *ret);
+/* Uses it up for an object that was made. */
+void temporary_add(struct temporaries *temporaries, struct temporary_claim *claim,
+		   struct instance *instance, const char *name, uint64_t ino);
+/* Gives back what was not used; does nothing after temporary_add(). */
+void temporary_unclaim(struct temporaries *temporaries, struct temporary_claim *claim);
+
+/* The name was unlinked or replaced: it is nobody's temporary name any more. */
+void temporary_forget(struct temporaries *temporaries, const struct instance *instance,
+		      const char *name);
+/* The process that made this name, if it is the object `ino`; else 0. */
+pid_t temporary_maker(const struct temporaries *temporaries, const struct instance *instance,
+		      const char *name, uint64_t ino);
+/* Removes all names: at a stop. */
+void temporary_done(struct temporaries *temporaries);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The one test program: a suite a module. CK_RUN_SUITE=name runs one alone. */
+#include "tests/test.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite_proto());
+	int failed;
+
+	signal(SIGPIPE, SIG_IGN);
+	srunner_add_suite(runner, suite_config());
+	srunner_add_suite(runner, suite_policy());
+	srunner_add_suite(runner, suite_peer());
+	srunner_add_suite(runner, suite_creds());
+	srunner_add_suite(runner, suite_place());
+	srunner_add_suite(runner, suite_keeper());
+	srunner_add_suite(runner, suite_library());
+	srunner_add_suite(runner, suite_drop_in());
+	srunner_add_suite(runner, suite_broker());
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A whole broker in the test's own process: its loop in a thread, a private
+ * listener and contexts' directory below test_directory(). The clients are the test's main thread
+ * and what it forks.
+ */
+#ifndef SHMBROKER_FIXTURE_H
+#define SHMBROKER_FIXTURE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/shmbroker.h"
+#include "daemon/closer.h"
+#include "daemon/place.h"
+#include "daemon/server.h"
+#include "daemon/server_private.h"
+
+struct fixture {
+	struct peer_self self;
+	struct config_source source;
+	char config[128];    /* the configuration's file */
+	char host[128];	     /* a directory on a tmpfs, mode 1777: @host@ in the configuration */
+	char directory[128]; /* of the socket */
+	char socket[160];
+	char contexts_path[128];
+	struct place_socket listener;
+	int listener_directory;
+	struct context_base base;
+	struct closer closer;
+	struct keeper *keeper;
+	struct server_setup setup;
+	struct server *server;
+	pthread_t thread;
+	struct watch call_watch;
+	int call_pipe[2], done_pipe[2];
+	void (*call)(struct fixture *fixture, void *argument);
+	void *call_argument;
+};
+
+struct fixture_how {
+	const char *config; /* the text; @host@ stands for a directory on a tmpfs */
+	bool is_user;
+	bool no_table;	  /* a keeper without a table: unshare fails with EPERM */
+	bool always_peek; /* as on a kernel without SO_PASSRIGHTS */
+	const struct keeper_fault *fault;
+};
+
+/* Starts it and sets SHMBROKER_SOCKET. Asserts that all goes well. */
+void fixture_start(struct fixture *fixture, const struct fixture_how *how);
+void fixture_stop(struct fixture *fixture);
+/* Writes another configuration; it counts after a reload. */
+void fixture_configure(struct fixture *fixture, const char *config);
+/* Runs function in the loop's thread, between two events. */
+void fixture_call(struct fixture *fixture, void (*call)(struct fixture *fixture, void *argument),
+		  void *argument);
+/* Lets the broker's clock be `ms` later for what waits for idleness, and ticks. */
+void fixture_tick(struct fixture *fixture, uint64_t ms);
+
+/* A connection to it, by the library. */
+struct shmb *fixture_connect(const struct fixture *fixture);
+
+#endif

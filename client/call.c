@@ -95,7 +95,7 @@ void shmb_reason_take(struct shmb *c, const char *text, size_t size)
 
 int shmb_begin(struct shmb *c)
 {
-	if (c->pid != getpid())
+	if (shmb_is_other_process(c->pid))
 		return shmb_fail(c, -ECHILD, "the connection was made by another process");
 	if (c->busy)
 		return -EBUSY;

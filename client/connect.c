@@ -23,7 +23,7 @@ int shmb_default_timeout_ms = 25000;
 
 void shmb_init(struct shmb *c, int timeout_ms)
 {
-	*c = (struct shmb){ .socket = -EBADF, .pid = getpid(), .timeout_ms = timeout_ms };
+	*c = (struct shmb){ .socket = -EBADF, .pid = shmb_process(), .timeout_ms = timeout_ms };
 }
 
 int shmb_move_up(int fd)

@@ -111,6 +111,13 @@ int shmb_apply_timeout(struct shmb *c);
 /* Moves a descriptor out of the way of the program's own, if possible. Takes and returns it. */
 int shmb_move_up(int fd);
 
+/* --- fork.c --- */
+
+/* This process's pid, for shmb_is_other_process() later. */
+pid_t shmb_process(void);
+/* Whether we are a forked child of `process`. Without a system call where the kernel can mark memory (Linux 4.14). */
+bool shmb_is_other_process(pid_t process);
+
 /* --- object.c: on a connection that is known to be good --- */
 
 /* An open, checked and translated before anybody is asked. */

@@ -145,6 +145,35 @@ static int identify(struct caller *caller, struct broker *broker, int socket,
 	return error == -ENOMEM || error == -EOPNOTSUPP || error == -ESRCH ? error : -EACCES;
 }
 
+/* With caller->peer and ->context set; the peer is the caller's in every case. */
+static int admit(struct caller *caller, struct broker *broker, const char **ret_why)
+{
+	int error = 0;
+
+	/* A broker without the right to change ids owns all that it makes: for its own user alone.
+	 */
+	if (broker->self->is_user && caller->peer.ids.uid != broker->self->uid) {
+		*ret_why = "a user's broker serves that user alone";
+		error = -EACCES;
+	}
+	caller->is_admin = peer_is_admin(&caller->peer, broker->self);
+	if (error == 0)
+		error = charge_connection(broker, caller, ret_why);
+	if (error == 0)
+		error = caller_refresh(broker, caller);
+	if (error < 0) {
+		quota_release(&broker->quota, &caller->charge);
+		peer_done(&caller->peer);
+		return error;
+	}
+	caller->broker = broker;
+	if (caller->context)
+		caller->context->connections++;
+	broker->counters.connections++;
+	LIST_INSERT_HEAD(&broker->callers, caller, entry);
+	return 0;
+}
+
 int caller_init(struct caller *caller, struct broker *broker, int socket, struct context *context,
 		const char **ret_why)
 {
@@ -153,30 +182,16 @@ int caller_init(struct caller *caller, struct broker *broker, int socket, struct
 	error = identify(caller, broker, socket, context, ret_why);
 	if (error < 0)
 		return error;
-	/* A broker without the right to change ids owns all that it makes: for its own user alone.
-	 */
-	if (broker->self->is_user && caller->peer.ids.uid != broker->self->uid) {
-		*ret_why = "a user's broker serves that user alone";
-		peer_done(&caller->peer);
-		return -EACCES;
-	}
-	caller->broker = broker;
 	caller->context = context;
-	caller->is_admin = peer_is_admin(&caller->peer, broker->self);
-	error = charge_connection(broker, caller, ret_why);
-	if (error == 0)
-		error = caller_refresh(broker, caller);
-	if (error < 0) {
-		quota_release(&broker->quota, &caller->charge);
-		peer_done(&caller->peer);
-		caller->broker = NULL;
-		return error;
-	}
-	if (context)
-		context->connections++;
-	broker->counters.connections++;
-	LIST_INSERT_HEAD(&broker->callers, caller, entry);
-	return 0;
+	return admit(caller, broker, ret_why);
+}
+
+int caller_init_known(struct caller *caller, struct broker *broker, struct peer *peer,
+		      uint64_t name_id, const char **ret_why)
+{
+	caller->peer = *peer;
+	caller->name_id = name_id;
+	return admit(caller, broker, ret_why);
 }
 
 void caller_done(struct caller *caller)
@@ -188,6 +203,8 @@ void caller_done(struct caller *caller)
 		return;
 	store_unwait(&caller->waiter);
 	stream_free(caller);
+	if (caller->name_id)
+		temporary_end(&broker->temporaries, caller->name_id);
 	while ((unpublished = LIST_FIRST(&caller->unpublished)))
 		unpublished_free(caller, unpublished);
 	if (caller->context)

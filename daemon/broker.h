@@ -29,6 +29,7 @@ struct caller {
 	bool is_admin;
 	struct broker *broker;
 	struct context *context; /* it came through; NULL: the main socket */
+	uint64_t name_id;	 /* on a bus: which unique name; 0: a socket */
 	struct view *view;
 	uint64_t view_generation; /* of the policy that the view was made from */
 	struct charge charge;
@@ -100,6 +101,13 @@ const struct config_limits *broker_limits(const struct broker *broker);
  */
 int caller_init(struct caller *caller, struct broker *broker, int socket, struct context *context,
 		const char **ret_why);
+/*
+ * The same for one whose identity is known already (a D-Bus client): takes what is in peer in every
+ * case. `name_id` is not 0 and never used twice: its temporary names go when it does, not with a
+ * process.
+ */
+int caller_init_known(struct caller *caller, struct broker *broker, struct peer *peer,
+		      uint64_t name_id, const char **ret_why);
 /* Ends what it has here: unpublished objects, streams, waiting. Does nothing with a zeroed one. */
 void caller_done(struct caller *caller);
 

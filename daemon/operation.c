@@ -363,7 +363,8 @@ int operation_open(struct broker *broker, struct caller *caller, const struct re
 		    ((request->options & WIRE_TEMPORARY) || target.rule->config->lifetime_process);
 	if (temporary) {
 		creds_reset(&broker->creds);
-		error = temporary_claim(&broker->temporaries, &caller->peer, &claim);
+		error = temporary_claim(&broker->temporaries, &caller->peer, caller->name_id,
+					&claim);
 		if (error)
 			return claim_failed(reply, error);
 	}
@@ -472,7 +473,8 @@ int operation_publish(struct broker *broker, struct caller *caller, const struct
 				    "the rules lead this name to another pool by now");
 	if (unpublished->temporary) {
 		creds_reset(&broker->creds);
-		error = temporary_claim(&broker->temporaries, &caller->peer, &claim);
+		error = temporary_claim(&broker->temporaries, &caller->peer, caller->name_id,
+					&claim);
 		if (error)
 			return claim_failed(reply, error);
 	}

@@ -28,7 +28,8 @@ struct temporary {
 
 struct maker_key {
 	uint64_t start_time;
-	uint64_t pid;
+	uint32_t pid;
+	uint32_t is_name; /* on a bus: start_time is its name_id, and pid doesn't count */
 };
 
 struct maker {
@@ -120,7 +121,7 @@ static int maker_new(struct temporaries *all, const struct peer *peer, const str
 	maker->watch.ready = maker_ended;
 	LIST_INIT(&maker->names);
 	error = ids_copy(&maker->ids, &peer->ids);
-	if (error == 0)
+	if (error == 0 && pidfd >= 0)
 		error = all->loop->watch(all->loop, &maker->watch, pidfd);
 	if (error < 0) {
 		ids_done(&maker->ids);
@@ -133,17 +134,19 @@ static int maker_new(struct temporaries *all, const struct peer *peer, const str
 	return 0;
 }
 
-int temporary_claim(struct temporaries *temporaries, const struct peer *peer,
+int temporary_claim(struct temporaries *temporaries, const struct peer *peer, uint64_t name_id,
 		    struct temporary_claim *ret)
 {
 	static const struct quota_limit limit = { TEMPORARY_TOTAL, TEMPORARY_PER_USER };
-	struct maker_key key = { .start_time = peer->start_time, .pid = (uint64_t)peer->pid };
+	struct maker_key key = { .start_time = name_id ? name_id : peer->start_time,
+				 .pid = name_id ? 0 : (uint32_t)peer->pid,
+				 .is_name = name_id != 0 };
 	struct temporary *temporary;
 	struct maker *maker = NULL;
 	int error;
 
 	*ret = (struct temporary_claim){ 0 };
-	if (peer->pid <= 0 || peer->start_time == 0)
+	if (!name_id && (peer->pid <= 0 || peer->start_time == 0))
 		return EOPNOTSUPP;
 	HASH_FIND(hh, temporaries->makers, &key, sizeof(key), maker);
 	if (!maker) {
@@ -163,6 +166,19 @@ int temporary_claim(struct temporaries *temporaries, const struct peer *peer,
 	maker->claims++;
 	*ret = (struct temporary_claim){ .maker = maker, .temporary = temporary };
 	return 0;
+}
+
+void temporary_end(struct temporaries *temporaries, uint64_t name_id)
+{
+	struct maker_key key = { .start_time = name_id, .is_name = 1 };
+	struct maker *maker = NULL;
+
+	HASH_FIND(hh, temporaries->makers, &key, sizeof(key), maker);
+	if (!maker)
+		return;
+	remove_names(maker);
+	maker_free(maker);
+	temporaries->loop->tick_in(temporaries->loop, 0);
 }
 
 void temporary_unclaim(struct temporaries *temporaries, struct temporary_claim *claim)

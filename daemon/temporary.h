@@ -33,11 +33,13 @@ struct temporary_claim {
 };
 
 /*
- * Claims: 0, or an errno for the client: EOPNOTSUPP (its process can't be pinned), EDQUOT, ENOMEM,
- * ESRCH (it has ended).
+ * Claims, for the peer's process or, where name_id isn't 0, for a name on a bus: 0, or an errno for
+ * the client: EOPNOTSUPP (its process can't be pinned), EDQUOT, ENOMEM, ESRCH (it has ended).
  */
-int temporary_claim(struct temporaries *temporaries, const struct peer *peer,
+int temporary_claim(struct temporaries *temporaries, const struct peer *peer, uint64_t name_id,
 		    struct temporary_claim *ret);
+/* The name on the bus has gone, and its temporary names with it. */
+void temporary_end(struct temporaries *temporaries, uint64_t name_id);
 /* Uses it up for an object that was made. */
 void temporary_add(struct temporaries *temporaries, struct temporary_claim *claim,
 		   struct instance *instance, const char *name, uint64_t ino);

@@ -12,8 +12,10 @@
 #include "daemon/log.h"
 #include "daemon/server_private.h"
 
-/* Requests of one client in a row, before the others have their turn. */
+/* Requests of one client in a row, and of one user in one pass of the loop, before the others have
+ * their turn. */
 #define BURST 16
+#define USER_BURST 64
 
 /*
  * Of a client's socket: room for one long reply, and so for some forty short ones that it doesn't
@@ -296,9 +298,49 @@ static int receive(struct client *client)
 	return handle(client, packet_buffer, (size_t)size);
 }
 
+/*
+ * How many requests the client may make in this pass; 0: it waits for the next, since its user
+ * has had his part. Whoever waited comes before those of his other connections that were served.
+ */
+static unsigned take_turn(struct client *client)
+{
+	struct turns *turns = quota_turns(&client->caller.charge);
+
+	if (turns->pass != client->server->pass) {
+		turns->pass = client->server->pass;
+		/* A turn ends when nobody waited in the last pass, or nobody was left to serve. */
+		if (!turns->waiting || turns->served == 0)
+			turns->turn++;
+		turns->left = USER_BURST;
+		turns->served = 0;
+		turns->waiting = false;
+	}
+	if (client->turn == turns->turn || turns->left == 0) {
+		turns->waiting = true;
+		return 0;
+	}
+	client->turn = turns->turn;
+	turns->served++;
+	return turns->left < BURST ? turns->left : BURST;
+}
+
 static bool is_reading(const struct client *client)
 {
 	return !client->queued && client->state != CLIENT_PARKED;
+}
+
+static int receive_some(struct client *client)
+{
+	struct turns *turns = quota_turns(&client->caller.charge);
+	unsigned most = take_turn(client);
+	int error = 0;
+
+	for (; error == 0 && most > 0 && is_reading(client); most--) {
+		error = receive(client);
+		if (error == 0)
+			turns->left--;
+	}
+	return error;
 }
 
 static int serve(struct client *client, short what)
@@ -313,8 +355,7 @@ static int serve(struct client *client, short what)
 			watch(client);
 	}
 	if (what & EV_READ)
-		for (unsigned i = 0; error == 0 && i < BURST && is_reading(client); i++)
-			error = receive(client);
+		error = error ? error : receive_some(client);
 	if (error == -EAGAIN)
 		error = 0;
 	if (error == 0 && client->state == CLIENT_STREAMING && !client->queued && what & EV_WRITE)

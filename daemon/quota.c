@@ -16,6 +16,7 @@ struct quota_key {
 struct quota_user {
 	struct quota_key key;
 	uint32_t count[RESOURCE_COUNT];
+	struct turns turns;
 	uint32_t charges; /* of all kinds: at none the user is forgotten */
 	UT_hash_handle hh;
 };
@@ -59,6 +60,11 @@ void quota_release(struct quota *quota, struct charge *charge)
 		return;
 	HASH_DELETE(hh, quota->users, user);
 	free(user);
+}
+
+struct turns *quota_turns(const struct charge *charge)
+{
+	return &charge->user->turns;
 }
 
 void quota_done(struct quota *quota)

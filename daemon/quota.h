@@ -23,6 +23,18 @@ struct quota {
 	uint32_t total[RESOURCE_COUNT];
 };
 
+/*
+ * A user's part of the loop's time: in one pass so many requests, however many connections he
+ * has, and those of them that had to wait come first in the next.
+ */
+struct turns {
+	uint64_t pass;	 /* that the rest speaks of */
+	uint64_t turn;	 /* in which each of his connections is served once */
+	unsigned left;	 /* requests that he still has in this pass */
+	unsigned served; /* connections in this pass */
+	bool waiting;	 /* somebody did not get his turn in this pass */
+};
+
 /* One thing that a user has; all zero: nothing. */
 struct charge {
 	struct quota_user *user;
@@ -41,6 +53,8 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 		 bool sandboxed, const struct quota_limit *limit);
 /* Gives it back; does nothing with an empty one. */
 void quota_release(struct quota *quota, struct charge *charge);
+/* The turns of who has a charge. */
+struct turns *quota_turns(const struct charge *charge);
 void quota_done(struct quota *quota);
 
 #endif

@@ -290,8 +290,8 @@ void server_free(struct server *server)
 int server_load(struct server *server)
 {
 	broker_load(server->broker);
-	while (!server->loaded && !server->error)
-		event_base_loop(server->base, EVLOOP_ONCE);
+	while (!server->loaded && !server->error && !server->stopped)
+		server_step(server, true);
 	if (server->error)
 		return server->error;
 	if (server->load_error)
@@ -314,18 +314,21 @@ int server_add_client(struct server *server, int fd)
 
 int server_step(struct server *server, bool wait)
 {
+	server->pass++;
 	event_base_loop(server->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
 	return server->error;
 }
 
 int server_run(struct server *server)
 {
-	event_base_dispatch(server->base);
+	while (!server->stopped && !server->error)
+		server_step(server, true);
 	return server->error;
 }
 
 void server_stop(struct server *server)
 {
+	server->stopped = true;
 	event_base_loopbreak(server->base);
 }
 

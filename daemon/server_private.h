@@ -39,6 +39,7 @@ struct client {
 	struct caller caller;
 	int fd;
 	enum client_state state;
+	uint64_t turn; /* of its user, in which it was served last */
 	bool peek;	       /* the kernel doesn't refuse descriptors: look for them first */
 	struct queued *queued; /* at most one: nothing is read meanwhile */
 	struct event event;
@@ -59,6 +60,8 @@ struct server {
 	uint64_t tick_at_ms; /* 0: none */
 	LIST_HEAD(, listener) listeners;
 	LIST_HEAD(, client) clients;
+	uint64_t pass; /* of the loop: one wait, and all that was ready */
+	bool stopped;
 	unsigned closing; /* clients in CLIENT_CLOSING */
 	int reserve;	  /* a descriptor to turn somebody away with when there is none left */
 	bool paused;	  /* accepting, for want of descriptors */

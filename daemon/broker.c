@@ -138,6 +138,10 @@ static int identify(struct caller *caller, struct broker *broker, int socket,
 				 policy_config(broker->policy)->require_pidfd);
 	if (error == 0)
 		return 0;
+	if (error == -EMFILE || error == -ENFILE) {
+		*ret_why = "the broker has no descriptor left";
+		return -ENFILE;
+	}
 	*ret_why = error == -EOPNOTSUPP ? "this kernel can't pin a process, and the "
 					  "configuration says require-pidfd"
 		   : error == -ESRCH	? "the process that connected has ended"
@@ -194,13 +198,14 @@ int caller_init_known(struct caller *caller, struct broker *broker, struct peer 
 	return admit(caller, broker, ret_why);
 }
 
-void caller_done(struct caller *caller)
+void caller_end(struct caller *caller)
 {
 	struct broker *broker = caller->broker;
 	struct unpublished *unpublished;
 
-	if (!broker)
+	if (!broker || caller->ended)
 		return;
+	caller->ended = true;
 	store_unwait(&caller->waiter);
 	stream_free(caller);
 	if (caller->name_id)
@@ -209,10 +214,19 @@ void caller_done(struct caller *caller)
 		unpublished_free(caller, unpublished);
 	if (caller->context)
 		caller->context->connections--;
-	quota_release(&broker->quota, &caller->charge);
 	LIST_REMOVE(caller, entry);
 	free(caller->view);
 	peer_done(&caller->peer);
+	caller->view = NULL;
+	caller->context = NULL;
+}
+
+void caller_done(struct caller *caller)
+{
+	if (!caller->broker)
+		return;
+	caller_end(caller);
+	quota_release(&caller->broker->quota, &caller->charge);
 	caller->broker = NULL;
 }
 

@@ -38,6 +38,7 @@ struct caller {
 	struct stream *stream;	/* a reply that goes on */
 	uint32_t stream_serial; /* of the request that it answers */
 	struct waiter waiter;	/* its request waits for a pool; wake: ask again */
+	bool ended; /* by caller_end() */
 	enum { RELOAD_NONE, RELOAD_WAITING, RELOAD_DONE } reload;
 	LIST_ENTRY(caller) entry;
 };
@@ -110,6 +111,8 @@ int caller_init_known(struct caller *caller, struct broker *broker, struct peer 
 		      uint64_t name_id, const char **ret_why);
 /* Ends what it has here: unpublished objects, streams, waiting. Does nothing with a zeroed one. */
 void caller_done(struct caller *caller);
+/* All of that but its account: a connection that can't be closed yet goes on being counted. */
+void caller_end(struct caller *caller);
 
 /*
  * 0, or -errno when the client can't be served any more; the outcome is in

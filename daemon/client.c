@@ -92,10 +92,36 @@ static void close_elsewhere(struct client *client)
 		client_free(client);
 		return;
 	}
-	/* It stays on its user's account until it is taken. */
+	/* It stays on its user's account until it is taken, and has nothing else here any more. */
+	caller_end(&client->caller);
 	server->closing += client->state != CLIENT_CLOSING;
 	set_state(client, CLIENT_CLOSING);
 	server->loop.tick_in(&server->loop, 100);
+}
+
+/*
+ * Whether there is a packet in its socket, whatever is on it; nothing can follow any more. An empty
+ * packet looks like the end, so the kernel is asked for something that all packets have.
+ */
+static bool has_unread(int fd)
+{
+	struct msghdr message = { 0 };
+	const int on = 1;
+
+	if (shutdown(fd, SHUT_RD) < 0 && errno != ENOTCONN)
+		return true;
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return true;
+	return recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 &&
+	       (message.msg_flags & MSG_CTRUNC);
+}
+
+void client_drop(struct client *client)
+{
+	if (client->state != CLIENT_CLOSING && client->peek && has_unread(client->fd))
+		close_elsewhere(client);
+	else if (client->state != CLIENT_CLOSING)
+		client_free(client);
 }
 
 void clients_retry_closing(struct server *server)
@@ -254,6 +280,28 @@ static int continue_stream(struct client *client)
 	return error;
 }
 
+static void send_hello(int fd, struct wire_hello *hello, const char *why)
+{
+	struct iovec part[2] = {
+		{ hello, sizeof(*hello) },
+		{ (char *)why, strlen(why) },
+	};
+
+	hello->magic = WIRE_MAGIC;
+	hello->version_min = WIRE_VERSION_MIN;
+	hello->version_max = WIRE_VERSION_MAX;
+	hello->size = sizeof(*hello);
+	hello->packet_max = WIRE_REQUEST_MAX;
+	packet_send(fd, part, 2, NULL, MSG_DONTWAIT);
+}
+
+static void refuse_version(const struct client *client)
+{
+	struct wire_hello hello = { .status = EPROTONOSUPPORT };
+
+	send_hello(client->fd, &hello, "no version of the protocol is known to both sides");
+}
+
 static int greeted(struct client *client, size_t size)
 {
 	uint16_t version;
@@ -263,8 +311,7 @@ static int greeted(struct client *client, size_t size)
 	if (error == 0)
 		set_state(client, CLIENT_READING);
 	else if (error == -EPROTONOSUPPORT)
-		client_turn_away(client->fd, EPROTONOSUPPORT,
-				 "no version of the protocol is known to both sides");
+		refuse_version(client);
 	return error;
 }
 
@@ -283,6 +330,9 @@ static int receive(struct client *client)
 {
 	ssize_t size;
 
+	/* A reply that was cut off ends before another request can begin one. */
+	if (client->state == CLIENT_STREAMING && !client->caller.stream)
+		return continue_stream(client);
 	if (client->peek && has_attachment(client->fd))
 		return -EXDEV;
 	size = recv(client->fd, packet_buffer, sizeof(packet_buffer), MSG_DONTWAIT | MSG_TRUNC);
@@ -372,29 +422,18 @@ static void client_ready(evutil_socket_t fd, short what, void *argument)
 	if (error == -EXDEV)
 		close_elsewhere(client);
 	else if (error < 0)
-		client_free(client);
+		client_drop(client);
 }
 
-static void send_hello(int fd, struct wire_hello *hello, const char *why)
-{
-	struct iovec part[2] = {
-		{ hello, sizeof(*hello) },
-		{ (char *)why, strlen(why) },
-	};
-
-	hello->magic = WIRE_MAGIC;
-	hello->version_min = WIRE_VERSION_MIN;
-	hello->version_max = WIRE_VERSION_MAX;
-	hello->size = sizeof(*hello);
-	hello->packet_max = WIRE_REQUEST_MAX;
-	packet_send(fd, part, 2, NULL, MSG_DONTWAIT);
-}
-
-void client_turn_away(int fd, int error, const char *why)
+void client_turn_away(struct server *server, int fd, int error, const char *why, bool peek)
 {
 	struct wire_hello hello = { .status = error };
 
 	send_hello(fd, &hello, why);
+	/* He may have sent something before he was let in. */
+	if (!peek || !server->setup->closer || !has_unread(fd) ||
+	    closer_take(server->setup->closer, fd) < 0)
+		fd_close(fd);
 }
 
 static void welcome(const struct client *client)
@@ -416,9 +455,9 @@ int client_add(struct server *server, int fd, struct context *context, bool refu
 		error = caller_init(&client->caller, server->broker, fd, context, &why);
 	}
 	if (error < 0) {
-		client_turn_away(fd, -error, why);
-		fd_close(fd);
 		free(client);
+		client_turn_away(server, fd, -error, why,
+				 !refuses_descriptors || server->setup->always_peek);
 		return error;
 	}
 	client->server = server;

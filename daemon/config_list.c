@@ -71,10 +71,12 @@ static int add_user_home(struct string_list *list)
 
 int config_directories(struct string_list *ret, bool is_user)
 {
+	/* The last is where `make install` has put the shipped file: with --prefix=/usr the one
+	 * before. */
 	static const char *const system[] = { "/etc/shmbroker", "/run/shmbroker",
-					      "/usr/lib/shmbroker", NULL };
+					      "/usr/lib/shmbroker", VENDOR_DIRECTORY, NULL };
 	static const char *const user[] = { "/etc/shmbroker/user", "/usr/lib/shmbroker/user",
-					    NULL };
+					    VENDOR_DIRECTORY "/user", NULL };
 	const char *const *fixed = is_user ? user : system;
 	struct string_list list = { 0, NULL };
 	int r;

@@ -47,16 +47,15 @@ void listeners_resume(struct server *server)
 }
 
 /* Somebody waits at the door, and there is no descriptor to let him in: he is told so. */
-static void turn_one_away(struct server *server, int listening)
+static void turn_one_away(struct server *server, const struct listener *listener)
 {
+	bool peek = !listener->refuses_descriptors || server->setup->always_peek;
 	int fd;
 
 	server->reserve = fd_close(server->reserve);
-	fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	if (fd >= 0) {
-		client_turn_away(fd, ENFILE, "the broker has no descriptor left");
-		fd_close(fd);
-	}
+	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		client_turn_away(server, fd, ENFILE, "the broker has no descriptor left", peek);
 	server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -69,17 +68,21 @@ static void listener_ready(evutil_socket_t listening, short what, void *argument
 	for (unsigned i = 0; i < ACCEPT_BURST; i++) {
 		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
 
-		if (fd >= 0) {
-			client_add(server, fd, listener->context, listener->refuses_descriptors);
-			continue;
-		}
-		if (errno == EINTR || errno == ECONNABORTED)
-			continue;
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			turn_one_away(server, listening);
+		int error = fd < 0 ? -errno : 0;
+
+		if (fd >= 0)
+			error = client_add(server, fd, listener->context,
+					   listener->refuses_descriptors);
+		else if (error == -EMFILE || error == -ENFILE || error == -ENOMEM ||
+			 error == -ENOBUFS)
+			turn_one_away(server, listener);
+		else if (error != -EINTR && error != -ECONNABORTED)
+			return;
+		/* Also where one was let in and there was none to learn who he is. */
+		if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS) {
 			pause_all(server);
+			return;
 		}
-		return;
 	}
 }
 
@@ -110,4 +113,16 @@ void listener_free(struct listener *listener)
 	event_del(&listener->event);
 	LIST_REMOVE(listener, entry);
 	free(listener);
+}
+
+void listener_end(struct listener *listener)
+{
+	struct server *server = listener->server;
+	struct closer *closer = server->setup->closer;
+
+	/* Who waits at the door may have sent anything already. */
+	if (closer && (!listener->refuses_descriptors || server->setup->always_peek) &&
+	    closer_take(closer, listener->fd) == 0)
+		listener->context->place.listener = -EBADF;
+	listener_free(listener);
 }

@@ -128,9 +128,9 @@ static void context_ended(void *context, struct context *ended)
 	for (client = LIST_FIRST(&server->clients); client; client = next) {
 		next = LIST_NEXT(client, entry);
 		if (client->caller.context == ended)
-			client_free(client);
+			client_drop(client);
 	}
-	listener_free(ended->edge);
+	listener_end(ended->edge);
 }
 
 static void reloaded(void *context, int error, const char *text)

@@ -75,6 +75,8 @@ struct server {
 /* listener.c */
 int listener_add(struct server *server, int fd, struct context *context, bool refuses_descriptors);
 void listener_free(struct listener *listener);
+/* Of a context that has ended, whose listening socket it closes. */
+void listener_end(struct listener *listener);
 void listeners_resume(struct server *server);
 
 /* client.c */
@@ -82,7 +84,9 @@ int client_add(struct server *server, int fd, struct context *context, bool refu
 void client_free(struct client *client);
 /* Tries again to hand over what the closer would not take. */
 void clients_retry_closing(struct server *server);
-/* Sends a hello that turns away. */
-void client_turn_away(int fd, int error, const char *why);
+/* Ends it as a whole, by the closer where that could take time. */
+void client_drop(struct client *client);
+/* Sends a hello that turns away and closes; with peek what was sent before may be anything. */
+void client_turn_away(struct server *server, int fd, int error, const char *why, bool peek);
 
 #endif

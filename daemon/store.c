@@ -124,6 +124,7 @@ void instance_free(struct store *store, struct instance *instance)
 
 void store_wait(struct instance *instance, struct waiter *waiter)
 {
+	store_unwait(waiter);
 	waiter->instance = instance;
 	TAILQ_INSERT_TAIL(&instance->waiters, waiter, entry);
 }
@@ -186,6 +187,9 @@ static void fail_from_errno(struct keeper_failure *why, int error, const char *s
 static void absent(struct store *store, struct instance *instance)
 {
 	instance->state = INSTANCE_ABSENT;
+	/* A directory that isn't served needn't be kept busy. */
+	instance->writable = fd_close(instance->writable);
+	instance->read_only = fd_close(instance->read_only);
 	store_notice(store, LOG_WARNING, "pool \"%s\" can't be had: %s: %s; %s",
 		     instance->pool->config.name, instance->why.step, strerror(instance->why.error),
 		     instance->why.advice);
@@ -215,17 +219,23 @@ static void ready(struct store *store, struct instance *instance)
 	instance_wake(instance);
 }
 
-static int open_directory(const char *path, struct keeper_failure *why)
+static int open_directory(const char *key, const char *path, struct keeper_failure *why)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct statfs fs;
 
 	if (fd < 0) {
-		fail_from_errno(why, errno, path, "the directory must exist and be reachable");
+		why->error = errno;
+		snprintf(why->step, sizeof(why->step), "open of %s", key);
+		snprintf(why->advice, sizeof(why->advice),
+			 "the directory %.150s must exist and be reachable", path);
 		return -EBADF;
 	}
 	if (fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
-		fail_from_errno(why, EOPNOTSUPP, path, "a pool's directory must be on a tmpfs");
+		why->error = EOPNOTSUPP;
+		snprintf(why->step, sizeof(why->step), "fstatfs of %s", key);
+		snprintf(why->advice, sizeof(why->advice),
+			 "a pool's directory must be on a tmpfs, which %.140s is not", path);
 		return -EBADF;
 	}
 	return steal_fd(&fd);
@@ -236,9 +246,10 @@ static void start_given(struct store *store, struct instance *instance)
 	const struct pool_config *config = &instance->pool->config;
 	int error;
 
-	instance->writable = open_directory(config->path, &instance->why);
+	instance->writable = open_directory("path", config->path, &instance->why);
 	if (instance->writable >= 0)
-		instance->read_only = open_directory(config->read_only_path, &instance->why);
+		instance->read_only = open_directory("read-only-path", config->read_only_path,
+						     &instance->why);
 	if (instance->read_only < 0) {
 		absent(store, instance);
 		return;
@@ -264,7 +275,7 @@ static void start_path(struct store *store, struct instance *instance, bool for_
 {
 	int error;
 
-	instance->writable = open_directory(instance->pool->config.path, &instance->why);
+	instance->writable = open_directory("path", instance->pool->config.path, &instance->why);
 	if (instance->writable < 0) {
 		absent(store, instance);
 		return;
@@ -301,36 +312,62 @@ void instance_start(struct store *store, struct instance *instance, bool for_app
 	}
 }
 
-/* Its limits may have changed while the keeper was at it. */
-static void conform(struct store *store, struct instance *instance)
+void instance_resume(struct instance *instance)
+{
+	instance->state = INSTANCE_READY;
+	instance_wake(instance);
+}
+
+/* They may have changed while the keeper was at it. */
+void instance_conform(struct store *store, struct instance *instance, bool for_apply)
 {
 	const struct pool_config *config = &instance->pool->config;
 
-	if (store->apply.running || instance->state != INSTANCE_READY ||
+	if (store->apply.phase == APPLY_ASKING || instance->state != INSTANCE_READY ||
+	    config->kind != POOL_MADE ||
 	    (instance->asked_bytes == config->size_bytes &&
 	     instance->asked_objects == config->objects))
 		return;
 	instance->limit_bytes = config->size_bytes;
-	if (instance_ask(store, instance, KEEPER_RESIZE, false) < 0)
+	if (instance_ask(store, instance, KEEPER_RESIZE, for_apply) < 0)
 		store_notice(store, LOG_ERR, "pool \"%s\" keeps its old limits: no keeper",
 			     config->name);
+}
+
+/*
+ * The answer could not be received for want of descriptors here: so the pool may be
+ * there all the same, and nobody else would ever release it. Ours gets another number.
+ */
+static void abandon_number(struct store *store, struct instance *instance)
+{
+	if (instance_ask(store, instance, KEEPER_RELEASE, false) < 0)
+		return;
+	TAILQ_REMOVE(&store->instances, instance, entry);
+	instance->number = ++store->last_number;
+	TAILQ_INSERT_TAIL(&store->instances, instance, entry);
 }
 
 /* The keeper has made it, or has said why not. */
 static void made(struct store *store, struct instance *instance, struct keeper_reply *reply)
 {
+	if (instance->state != INSTANCE_MAKING)
+		return;
 	instance->writable = steal_fd(&reply->writable);
 	instance->read_only = steal_fd(&reply->read_only);
 	instance->why = reply->failure;
+	if (reply->failure.error == EMFILE)
+		abandon_number(store, instance);
 	if (reply->failure.error)
 		absent(store, instance);
 	else
 		ready(store, instance);
-	conform(store, instance);
+	instance_conform(store, instance, false);
 }
 
 static void twinned(struct store *store, struct instance *instance, struct keeper_reply *reply)
 {
+	if (instance->state != INSTANCE_MAKING && instance->state != INSTANCE_READY)
+		return;
 	instance->why = reply->failure;
 	if (reply->failure.error == 0 &&
 	    keeper_check_twin(instance->writable, reply->read_only, &instance->why) == 0)
@@ -346,6 +383,12 @@ static void let_go(struct store *store, struct instance *instance)
 {
 	struct pool *pool = instance->pool;
 
+	/* Its definition came back while the keeper was at it: this one isn't made on demand. */
+	if (!pool->closed && pool->single == instance) {
+		instance_close(instance);
+		instance_start(store, instance, false);
+		return;
+	}
 	instance_free(store, instance);
 	if (!pool->closed || pool->instances)
 		return;
@@ -366,7 +409,7 @@ static void released(struct store *store, struct instance *instance, const struc
 		instance->idle_ms = instance->idle_ms * 2 < IDLE_MAX_MS ? instance->idle_ms * 2
 									: IDLE_MAX_MS;
 		instance_wake(instance);
-		conform(store, instance);
+		instance_conform(store, instance, false);
 		if (failure->error != EBUSY)
 			store_notice(store, LOG_ERR, "pool \"%s\" can't be released: %s: %s; %s",
 				     pool->config.name, failure->step, strerror(failure->error),
@@ -379,6 +422,18 @@ static void released(struct store *store, struct instance *instance, const struc
 		return;
 	}
 	let_go(store, instance);
+}
+
+/* Of limits that nobody waits for: a reload has been told already how it went. */
+static void resized(struct store *store, const struct instance *instance, const struct task *task,
+		    const struct keeper_failure *failure)
+{
+	if (failure->error == 0 || (task->for_apply && store->apply.phase != APPLY_UNDOING))
+		return;
+	store_notice(store, LOG_WARNING, "pool \"%s\"%s%s keeps its limits for now: %s: %s; %s",
+		     instance->pool->config.name, *instance->owner_text ? " of " : "",
+		     instance->owner_text, failure->step, strerror(failure->error),
+		     failure->advice);
 }
 
 static struct task *task_steal(struct store *store, uint64_t id)
@@ -415,6 +470,7 @@ static void answered(struct store *store, struct keeper_reply *reply)
 			released(store, instance, task, &reply->failure);
 			break;
 		case KEEPER_RESIZE:
+			resized(store, instance, task, &reply->failure);
 			break;
 		}
 	}
@@ -457,7 +513,7 @@ uint64_t store_tick(struct store *store, uint64_t now_ms)
 		uint64_t due = instance->last_used_ms + instance->idle_ms;
 
 		next = TAILQ_NEXT(instance, entry);
-		if (!releasable(instance) || store->apply.running)
+		if (!releasable(instance) || store->apply.phase != APPLY_NONE)
 			continue;
 		if (due <= now_ms && (instance->state == INSTANCE_ABSENT ||
 				      instance->pool->config.kind != POOL_MADE)) {
@@ -536,12 +592,16 @@ int store_get(struct store *store, struct pool *pool, const struct owner *owner,
 {
 	struct instance *instance = store_find(pool, owner);
 	const struct quota_limit limit = { .total = limits->pools,
-					   .per_user = limits->pools_per_user };
+					   .per_user = owner->uid == (uid_t)-1
+							       ? limits->pools
+							       : limits->pools_per_user };
 	struct charge charge = { 0 };
 	int error;
 
 	if (instance) {
-		instance->last_used_ms = now_ms;
+		/* An absent one is tried again, however often it is asked for. */
+		if (instance->state != INSTANCE_ABSENT)
+			instance->last_used_ms = now_ms;
 		instance->idle_ms = IDLE_MS;
 		*ret = instance;
 		return 0;
@@ -556,7 +616,11 @@ int store_get(struct store *store, struct pool *pool, const struct owner *owner,
 		return ENOMEM;
 	}
 	instance->charge = charge;
-	instance_start(store, instance, false);
+	/* Of which kind it will be is known when the new definition counts, or doesn't. */
+	if (pool->changing)
+		instance->state = INSTANCE_EMPTY;
+	else
+		instance_start(store, instance, false);
 	*ret = instance;
 	return 0;
 }
@@ -598,7 +662,7 @@ int store_drop(struct store *store, const char *name, uint64_t now_ms)
 			continue;
 		if (directory_remove_all(instance->writable) < 0)
 			error = EBUSY;
-		if (releasable(instance) && !store->apply.running &&
+		if (releasable(instance) && store->apply.phase == APPLY_NONE &&
 		    instance_ask(store, instance, KEEPER_RELEASE, false) == 0)
 			instance->state = INSTANCE_RELEASING;
 	}
@@ -614,11 +678,9 @@ void pool_free(struct store *store, struct pool *pool)
 		instance_free(store, instance);
 	}
 	TAILQ_REMOVE(&store->pools, pool, entry);
-	free(pool->config.name);
-	free(pool->config.path);
-	free(pool->config.read_only_path);
-	free(pool->config.huge);
-	free(pool->config.mpol);
+	pool_config_done(&pool->config);
+	if (pool->has_next)
+		pool_config_done(&pool->next);
 	free(pool);
 }
 
@@ -652,5 +714,6 @@ void store_free(struct store *store)
 		free(task);
 	}
 	free(store->by_index);
+	free(store->apply.by_index);
 	free(store);
 }

@@ -32,7 +32,7 @@ enum instance_state {
 	INSTANCE_MAKING, /* the keeper was asked */
 	INSTANCE_READY,	 /* both descriptors are there (a path pool: at least the writable one) */
 	INSTANCE_RELEASING, /* the keeper was asked whether it is empty */
-	INSTANCE_EMPTY,	    /* released for a new definition that is being applied */
+	INSTANCE_EMPTY,	    /* nothing is in it while a new definition is being applied */
 	INSTANCE_ABSENT,    /* can't be had: why says it */
 };
 
@@ -59,7 +59,6 @@ struct instance {
 	uint64_t last_used_ms;
 	uint64_t idle_ms; /* how long unused before its release is tried (again) */
 	unsigned pins;	  /* unpublished objects, temporary names: not released meanwhile */
-	bool drop;	  /* going, with what is in it */
 	struct keeper_failure why; /* ABSENT: why; READY without a twin: why not */
 	struct charge charge;
 	struct waiter_list waiters;
@@ -75,6 +74,9 @@ struct pool {
 	struct pool_config config;  /* a copy: it outlives the configuration that it came from */
 	bool closed;		    /* its definition is gone: kept until it is empty */
 	bool fresh;		    /* came with the configuration that is being applied */
+	bool has_next;		    /* the definition that is being applied: */
+	struct pool_config next;
+	bool changing; /* to another kind by it: its instances are being emptied */
 	struct instance *single;    /* of a pool that is not `per`: the request's short way */
 	struct instance *instances; /* all of them: a hash by owner */
 	TAILQ_ENTRY(pool) entry;

@@ -21,7 +21,7 @@ static int copy_string(char **ret, const char *text)
 	return 0;
 }
 
-static void config_done(struct pool_config *config)
+void pool_config_done(struct pool_config *config)
 {
 	free(config->name);
 	free(config->path);
@@ -41,7 +41,7 @@ static int config_copy(struct pool_config *ret, const struct pool_config *config
 	    copy_string(&ret->huge, config->huge) == 0 &&
 	    copy_string(&ret->mpol, config->mpol) == 0)
 		return 0;
-	config_done(ret);
+	pool_config_done(ret);
 	return -ENOMEM;
 }
 
@@ -61,14 +61,6 @@ static bool same_kind(const struct pool_config *a, const struct pool_config *b)
 static bool same_limits(const struct pool_config *a, const struct pool_config *b)
 {
 	return a->size_bytes == b->size_bytes && a->objects == b->objects;
-}
-
-static const struct pool_config *wanted_config(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->pool_count; i++)
-		if (strcmp(config->pool[i].name, name) == 0)
-			return &config->pool[i];
-	return NULL;
 }
 
 static void refuse(struct store *store, int error, const char *format, ...)
@@ -112,23 +104,22 @@ static void start_single(struct store *store, struct pool *pool)
 	if (!instance)
 		refuse(store, ENOMEM, "no memory for the pool \"%s\"", pool->config.name);
 	else
-		instance_start(store, instance, true);
+		instance_start(store, instance, store->apply.phase == APPLY_ASKING);
 }
 
-/* Asks for each instance to have the limits of `config`, which the pool doesn't have yet. */
-static void ask_resize(struct store *store, struct pool *pool, const struct pool_config *config,
-		       bool for_apply)
+/* Asks for each instance to have the limits that the pool is to have. */
+static void ask_resize(struct store *store, struct pool *pool)
 {
 	struct pool_config before = pool->config;
 
-	pool->config.size_bytes = config->size_bytes;
-	pool->config.objects = config->objects;
+	pool->config.size_bytes = pool->next.size_bytes;
+	pool->config.objects = pool->next.objects;
 	for (struct instance *i = pool->instances; i; i = i->hh.next) {
 		int error = 0;
 
 		if (i->state == INSTANCE_READY)
-			error = instance_ask(store, i, KEEPER_RESIZE, for_apply);
-		if (error < 0 && for_apply)
+			error = instance_ask(store, i, KEEPER_RESIZE, true);
+		if (error < 0)
 			refuse(store, -error, "the pool \"%s\" can't be resized: %s",
 			       pool->config.name, strerror(-error));
 	}
@@ -136,29 +127,90 @@ static void ask_resize(struct store *store, struct pool *pool, const struct pool
 	pool->config.objects = before.objects;
 }
 
-/* Another kind of pool under the same name: what there is must be empty. */
-static void ask_empty(struct store *store, struct pool *pool)
+/* What the keeper is at already is waited for, too. */
+static void adopt_task(struct store *store, const struct instance *instance)
 {
-	for (struct instance *i = pool->instances; i; i = i->hh.next) {
-		if (pool->config.kind != POOL_MADE || i->state == INSTANCE_ABSENT) {
-			i->state = INSTANCE_EMPTY; /* nothing of ours is lost */
-		} else if (i->state != INSTANCE_READY || i->pins > 0 ||
-			   instance_ask(store, i, KEEPER_RELEASE, true) < 0) {
-			refuse(store, EBUSY,
-			       "the pool \"%s\" is in use: its kind, exec, huge, mpol and per "
-			       "can't change meanwhile",
-			       pool->config.name);
+	struct task *task;
+
+	TAILQ_FOREACH (task, &store->tasks, entry) {
+		if (task->number != instance->number || task->for_apply)
+			continue;
+		task->for_apply = true;
+		store->apply.outstanding++;
+	}
+}
+
+/* It is about to be another kind of pool: nobody may have anything in it. */
+static void ask_empty(struct store *store, struct instance *instance)
+{
+	const char *name = instance->pool->config.name;
+
+	if (instance->pins > 0) {
+		refuse(store, EBUSY,
+		       "the pool \"%s\"%s%s has temporary or unpublished objects: its kind, path, "
+		       "exec, huge, mpol and per can't change meanwhile",
+		       name, *instance->owner_text ? " of " : "", instance->owner_text);
+		return;
+	}
+	switch (instance->state) {
+	case INSTANCE_ABSENT:
+	case INSTANCE_EMPTY:
+		break;
+	case INSTANCE_MAKING:
+	case INSTANCE_RELEASING:
+		adopt_task(store, instance);
+		break;
+	case INSTANCE_READY:
+		if (instance->pool->config.kind != POOL_MADE) {
+			/* A directory of the machine's: nothing in it is lost. */
+			instance->state = INSTANCE_EMPTY;
+		} else if (instance_ask(store, instance, KEEPER_RELEASE, true) == 0) {
+			instance->state = INSTANCE_RELEASING;
 		} else {
-			i->state = INSTANCE_RELEASING;
+			refuse(store, EPIPE, "the pool \"%s\" can't be changed: no keeper", name);
 		}
 	}
+}
+
+/* What could not be had may be there by now. */
+static void ask_again(struct store *store, struct pool *pool)
+{
+	struct instance *instance = pool->single;
+
+	if (!instance)
+		return;
+	if (instance->state == INSTANCE_ABSENT)
+		instance_start(store, instance, true);
+	else if (instance->state == INSTANCE_READY && instance->read_only < 0)
+		/* Without it nothing changes. */
+		instance_ask(store, instance, KEEPER_TWIN, true);
+}
+
+static void prepare_change(struct store *store, struct pool *pool, const struct pool_config *wanted)
+{
+	if (config_copy(&pool->next, wanted) < 0) {
+		refuse(store, ENOMEM, "no memory for the pool \"%s\"", wanted->name);
+		return;
+	}
+	pool->has_next = true;
+	if (!same_kind(&pool->config, wanted)) {
+		pool->changing = true;
+		for (struct instance *i = pool->instances; i; i = i->hh.next)
+			ask_empty(store, i);
+		return;
+	}
+	if (!same_limits(&pool->config, wanted))
+		ask_resize(store, pool);
+	ask_again(store, pool);
 }
 
 static void prepare(struct store *store, const struct pool_config *wanted)
 {
 	struct pool *pool = store_pool_by_name(store, wanted->name);
 
-	if (!pool) {
+	if (pool) {
+		prepare_change(store, pool, wanted);
+	} else {
 		pool = pool_new(store, wanted);
 		if (!pool) {
 			refuse(store, ENOMEM, "no memory for the pool \"%s\"", wanted->name);
@@ -166,74 +218,83 @@ static void prepare(struct store *store, const struct pool_config *wanted)
 		}
 		pool->fresh = true;
 		start_single(store, pool);
-	} else if (!same_kind(&pool->config, wanted)) {
-		ask_empty(store, pool);
-	} else if (!same_limits(&pool->config, wanted)) {
-		ask_resize(store, pool, wanted, true);
 	}
+	store->apply.by_index[wanted - store->apply.config->pool] = pool;
 }
 
 int store_apply(struct store *store, const struct config *config, bool lenient)
 {
-	struct pool *pool;
-
-	if (store->apply.running)
+	if (store->apply.phase != APPLY_NONE)
 		return -EBUSY;
-	store->apply = (struct apply){ .config = config, .running = true, .lenient = lenient };
-	TAILQ_FOREACH (pool, &store->pools, entry)
-		pool->fresh = false;
+	store->apply = (struct apply){
+		.config = config,
+		.phase = APPLY_ASKING,
+		.lenient = lenient,
+		.by_index = calloc(config->pool_count + 1, sizeof(struct pool *)),
+	};
+	if (!store->apply.by_index)
+		refuse(store, ENOMEM, "no memory for the new pools");
 	for (size_t i = 0; i < config->pool_count && !store->apply.error; i++)
 		prepare(store, &config->pool[i]);
 	apply_end_if_settled(store);
 	return 0;
 }
 
-void apply_task_done(struct store *store, struct instance *instance, const struct task *task,
-		     const struct keeper_failure *failure)
+static void refuse_for(struct store *store, const struct instance *instance,
+		       const struct task *task, const struct keeper_failure *failure)
 {
-	store->apply.outstanding--;
-	/* What can't be made on this machine is absent: that is no reason to refuse the rest. */
-	if (failure->error == 0 || !instance ||
-	    (task->operation != KEEPER_RESIZE && task->operation != KEEPER_RELEASE))
-		return;
-	if (task->operation == KEEPER_RESIZE && store->apply.lenient) {
-		store_notice(store, LOG_WARNING, "pool \"%s\" keeps its old limits: %s: %s",
-			     instance->pool->config.name, failure->step, strerror(failure->error));
-		return;
-	}
+	const char *name = instance->pool->config.name, *owner = instance->owner_text;
+	const char *of = *owner ? " of " : "";
+
 	if (task->operation == KEEPER_RESIZE && failure->error == EINVAL)
 		refuse(store, EBUSY, "the pool \"%s\"%s%s uses more than its new size or objects",
-		       instance->pool->config.name, *instance->owner_text ? " of " : "",
-		       instance->owner_text);
+		       name, of, owner);
 	else if (failure->error == EBUSY)
 		refuse(store, EBUSY,
 		       "the pool \"%s\"%s%s has objects: its kind, exec, huge, mpol and per can't "
 		       "change meanwhile",
-		       instance->pool->config.name, *instance->owner_text ? " of " : "",
-		       instance->owner_text);
+		       name, of, owner);
 	else
-		refuse(store, failure->error, "the pool \"%s\" can't be changed: %s: %s; %s",
-		       instance->pool->config.name, failure->step, strerror(failure->error),
-		       failure->advice);
+		refuse(store, failure->error, "the pool \"%s\"%s%s can't be changed: %s: %s; %s",
+		       name, of, owner, failure->step, strerror(failure->error), failure->advice);
 }
 
-/* Starts again what was emptied, under the definition that counts now. */
-static void restart_empty(struct store *store, struct pool *pool)
+void apply_task_done(struct store *store, struct instance *instance, const struct task *task,
+		     const struct keeper_failure *failure)
+{
+	store->apply.outstanding--;
+	if (!instance || store->apply.phase != APPLY_ASKING)
+		return;
+	if (task->operation != KEEPER_RESIZE && task->operation != KEEPER_RELEASE) {
+		/* What can't be made on this machine is absent: no reason to refuse the rest. */
+		if (instance->pool->changing)
+			ask_empty(store, instance);
+		return;
+	}
+	if (failure->error == 0)
+		return;
+	if (task->operation == KEEPER_RESIZE && store->apply.lenient)
+		store_notice(store, LOG_WARNING, "pool \"%s\" keeps its old limits: %s: %s",
+			     instance->pool->config.name, failure->step, strerror(failure->error));
+	else
+		refuse_for(store, instance, task, failure);
+}
+
+/* Starts again, under the definition that counts now, what was emptied for it. */
+static void restart(struct store *store, struct pool *pool, bool for_apply)
 {
 	struct instance *instance, *next;
 
 	HASH_ITER(hh, pool->instances, instance, next)
 	{
-		if (instance->state != INSTANCE_EMPTY)
+		if (instance->state != INSTANCE_EMPTY && instance->state != INSTANCE_ABSENT)
 			continue;
 		instance_close(instance);
-		if (instance == pool->single && pool->config.per == POOL_PER_NONE)
-			instance_start(store, instance, false);
+		if (instance == pool->single)
+			instance_start(store, instance, for_apply);
 		else
 			instance_free(store, instance);
 	}
-	if (pool->config.per == POOL_PER_NONE && !pool->single)
-		start_single(store, pool);
 }
 
 /* Kept until nobody has anything in it. */
@@ -248,85 +309,103 @@ static void pool_close(struct store *store, struct pool *pool)
 		pool_free(store, pool);
 }
 
+static void take_back_pool(struct store *store, struct pool *pool)
+{
+	if (pool->fresh) {
+		/* New, so nobody has anything in it: the keeper lets it go. */
+		for (struct instance *i = pool->instances; i; i = i->hh.next)
+			i->idle_ms = 0;
+		pool->fresh = false;
+		pool_close(store, pool);
+		return;
+	}
+	if (pool->has_next)
+		pool_config_done(&pool->next);
+	pool->has_next = false;
+	if (pool->changing) {
+		pool->changing = false;
+		/* A directory was only held back, a private pool is gone and has to be made. */
+		if (pool->config.kind != POOL_MADE && pool->single &&
+		    pool->single->state == INSTANCE_EMPTY)
+			instance_resume(pool->single);
+		restart(store, pool, true);
+	}
+	for (struct instance *i = pool->instances; i; i = i->hh.next)
+		instance_conform(store, i, true);
+	if (pool->closed && !pool->instances)
+		pool_free(store, pool);
+}
+
 static void take_back(struct store *store)
 {
 	struct pool *pool, *next;
 
+	store->apply.phase = APPLY_UNDOING;
 	for (pool = TAILQ_FIRST(&store->pools); pool; pool = next) {
-		const struct pool_config *wanted = wanted_config(store->apply.config,
-								 pool->config.name);
-
 		next = TAILQ_NEXT(pool, entry);
-		if (pool->fresh) {
-			/* New, so nobody has anything in it: the keeper lets it go. */
-			for (struct instance *i = pool->instances; i; i = i->hh.next)
-				i->idle_ms = 0;
-			pool_close(store, pool);
-			continue;
-		}
-		restart_empty(store, pool);
-		if (wanted && same_kind(&pool->config, wanted) &&
-		    !same_limits(&pool->config, wanted))
-			ask_resize(store, pool, &pool->config, false);
+		take_back_pool(store, pool);
 	}
+	free(store->apply.by_index);
+	store->apply.by_index = NULL;
 }
 
-static void commit_pool(struct store *store, struct pool *pool, const struct pool_config *wanted)
+static void commit_pool(struct store *store, struct pool *pool)
 {
-	struct pool_config fresh;
-	bool per_changes = pool->config.per != wanted->per;
+	bool changed = pool->changing;
 
-	if (config_copy(&fresh, wanted) < 0) {
-		store_notice(store, LOG_ERR, "no memory: pool \"%s\" keeps its definition",
-			     pool->config.name);
-		return;
-	}
-	config_done(&pool->config);
-	pool->config = fresh;
+	pool_config_done(&pool->config);
+	pool->config = pool->next;
+	pool->has_next = pool->changing = false;
 	pool->closed = false;
-	if (per_changes)
-		pool->single = NULL;
 	for (struct instance *i = pool->instances; i; i = i->hh.next)
-		if (i->state == INSTANCE_READY && fresh.kind == POOL_MADE)
-			i->limit_bytes = fresh.size_bytes;
-	restart_empty(store, pool);
+		if (i->state == INSTANCE_READY && pool->config.kind == POOL_MADE)
+			i->limit_bytes = pool->config.size_bytes;
+	if (!changed)
+		return;
+	/* Whoever was its one instance isn't of any owner, and goes. */
+	if (pool->config.per != POOL_PER_NONE)
+		pool->single = NULL;
+	restart(store, pool, false);
+	start_single(store, pool);
 }
 
-static int commit(struct store *store)
+/* From here on the new definitions count. Nothing in it can fail. */
+static void commit(struct store *store)
 {
-	const struct config *config = store->apply.config;
-	struct pool **by_index = calloc(config->pool_count + 1, sizeof(*by_index));
+	struct apply *apply = &store->apply;
 	struct pool *pool, *next;
 
-	if (!by_index)
-		return -ENOMEM;
-	for (pool = TAILQ_FIRST(&store->pools); pool; pool = next) {
-		const struct pool_config *wanted = wanted_config(config, pool->config.name);
-
-		next = TAILQ_NEXT(pool, entry);
-		if (wanted) {
-			commit_pool(store, pool, wanted);
-			by_index[wanted - config->pool] = pool;
-		} else {
-			pool_close(store, pool);
-		}
-	}
 	free(store->by_index);
-	store->by_index = by_index;
-	store->index_count = config->pool_count;
-	return 0;
+	store->by_index = apply->by_index;
+	store->index_count = apply->config->pool_count;
+	apply->by_index = NULL;
+	apply->phase = APPLY_NONE;
+	for (pool = TAILQ_FIRST(&store->pools); pool; pool = next) {
+		next = TAILQ_NEXT(pool, entry);
+		if (pool->has_next)
+			commit_pool(store, pool);
+		else if (!pool->fresh)
+			pool_close(store, pool);
+		else
+			pool->fresh = false;
+	}
+	for (struct instance *i = TAILQ_FIRST(&store->instances); i; i = TAILQ_NEXT(i, entry))
+		instance_conform(store, i, false);
 }
 
 void apply_end_if_settled(struct store *store)
 {
 	struct apply *apply = &store->apply;
 
-	if (!apply->running || apply->outstanding > 0)
+	if (apply->phase == APPLY_NONE || apply->outstanding > 0)
 		return;
-	if (!apply->error && commit(store) < 0)
-		refuse(store, ENOMEM, "no memory for the new pools");
-	if (apply->error)
+	if (apply->phase == APPLY_ASKING && apply->error) {
 		take_back(store);
-	apply->running = false;
+		if (apply->outstanding > 0)
+			return;
+	}
+	if (!apply->error)
+		commit(store);
+	apply->phase = APPLY_NONE;
 	store->events->applied(store->events->context, -apply->error, apply->text);
 }

@@ -15,12 +15,20 @@ struct task {
 };
 TAILQ_HEAD(task_list, task);
 
+enum apply_phase {
+	APPLY_NONE,
+	APPLY_ASKING,  /* whether all of it is possible: the old definitions count */
+	APPLY_UNDOING, /* it was refused: what was done already is taken back */
+};
+
 /* Definitions that are being put in the place of others. */
 struct apply {
 	const struct config *config;
-	bool running, lenient;
-	unsigned outstanding; /* tasks */
-	int error;	      /* the first refusal, and its line */
+	enum apply_phase phase;
+	bool lenient;
+	struct pool **by_index; /* of config, for when it counts */
+	unsigned outstanding;	/* tasks */
+	int error;		/* the first refusal, and its line */
 	char text[512];
 };
 
@@ -55,7 +63,13 @@ void instance_close(struct instance *instance);
 void instance_free(struct store *store, struct instance *instance);
 void instance_wake(struct instance *instance);
 
+/* Sets the limits that count by now, if the keeper was last asked for others. */
+void instance_conform(struct store *store, struct instance *instance, bool for_apply);
+/* Its state is READY again, as it was. */
+void instance_resume(struct instance *instance);
+
 void pool_free(struct store *store, struct pool *pool);
+void pool_config_done(struct pool_config *config);
 
 /* A task for the apply has ended: with the failure, or error 0. */
 void apply_task_done(struct store *store, struct instance *instance, const struct task *task,

@@ -290,12 +290,18 @@ struct directories_row {
 };
 
 static const struct directories_row directories_rows[] = {
-	{ false, "/c", "/h", "/etc/shmbroker /run/shmbroker /usr/lib/shmbroker" },
-	{ true, "/c", "/h", "/c/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user" },
-	{ true, NULL, "/h", "/h/.config/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user" },
+	{ false, "/c", "/h", "/etc/shmbroker /run/shmbroker /usr/lib/shmbroker " VENDOR_DIRECTORY },
+	{ true, "/c", "/h",
+	  "/c/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user " VENDOR_DIRECTORY "/user" },
+	{ true, NULL, "/h",
+	  "/h/.config/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user " VENDOR_DIRECTORY
+	  "/user" },
 	{ true, "relative", "/h",
-	  "/h/.config/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user" },
-	{ true, "", "/h", "/h/.config/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user" },
+	  "/h/.config/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user " VENDOR_DIRECTORY
+	  "/user" },
+	{ true, "", "/h",
+	  "/h/.config/shmbroker /etc/shmbroker/user /usr/lib/shmbroker/user " VENDOR_DIRECTORY
+	  "/user" },
 };
 
 static void set_or_unset(const char *name, const char *value)

@@ -153,9 +153,8 @@ int command_check_config(struct shmctl *ctl)
 {
 	struct config_source source = {
 		.is_user = shmctl_has(ctl, OPTION_USER),
-		/* A user's own files may be his; so may those that he checks before he installs
-		   them. */
-		.owner = geteuid(),
+		/* In the broker's places as it would have them; elsewhere they may be one's own. */
+		.owner = ctl->count || shmctl_has(ctl, OPTION_USER) ? geteuid() : 0,
 	};
 	struct config_error error = { 0 };
 	struct config *config = NULL;

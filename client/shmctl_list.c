@@ -68,16 +68,18 @@ static char *mode_text(const struct shmb_info *info)
 	return shmctl_format("%s", text);
 }
 
-static char *time_text(uint64_t created_ns, const char *format)
+static char *time_text(uint64_t created_ns, bool with_seconds)
 {
 	time_t seconds = (time_t)(created_ns / 1000000000);
 	struct tm parts;
 	char text[64];
+	size_t size;
 
-	if (created_ns == 0 || !localtime_r(&seconds, &parts) ||
-	    strftime(text, sizeof(text), format, &parts) == 0)
+	if (created_ns == 0 || !localtime_r(&seconds, &parts))
 		return shmctl_format("-");
-	return shmctl_format("%s", text);
+	size = with_seconds ? strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S %z", &parts)
+			    : strftime(text, sizeof(text), "%Y-%m-%d %H:%M", &parts);
+	return shmctl_format("%s", size ? text : "-");
 }
 
 static char *pool_text(const struct shmb_info *info)
@@ -117,7 +119,7 @@ static void print_long(const struct shmctl *ctl, const struct infos *infos)
 		table_take(&table, shmctl_size(ctl, info->size));
 		table_take(&table, shmctl_size(ctl, info->allocated));
 		table_take(&table, pool_text(info));
-		table_take(&table, time_text(info->created_ns, "%Y-%m-%d %H:%M"));
+		table_take(&table, time_text(info->created_ns, false));
 		table_take(&table, shmctl_format("%s", flags_text(info->flags)));
 		table_take(&table, name_text(info->name));
 	}
@@ -206,7 +208,7 @@ static void print_stat(const struct shmctl *ctl, const struct shmb_info *info)
 	line_take("mode", shmctl_format("%04o", info->mode));
 	line_take("owner", user_text(info->uid));
 	line_take("group", group_text(info->gid));
-	line_take("created", time_text(info->created_ns, "%Y-%m-%d %H:%M:%S %z"));
+	line_take("created", time_text(info->created_ns, true));
 	line_take("inode", shmctl_format("%llu", (unsigned long long)info->ino));
 	line_take("flags", shmctl_format("%s", flags_text(info->flags)));
 	if (info->creator_pid)

@@ -30,7 +30,8 @@ char *shmctl_escape(const char *text)
 	return shown;
 }
 
-static char *format_list(const char *format, va_list arguments)
+static char *__attribute__((format(printf, 1, 0)))
+format_list(const char *format, va_list arguments)
 {
 	char *text;
 
@@ -50,7 +51,7 @@ char *shmctl_format(const char *format, ...)
 	return text;
 }
 
-static void complain(const char *format, va_list arguments)
+static void __attribute__((format(printf, 1, 0))) complain(const char *format, va_list arguments)
 {
 	_cleanup_free_ char *text = format_list(format, arguments);
 	_cleanup_free_ char *shown = shmctl_escape(text);

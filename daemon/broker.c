@@ -114,6 +114,8 @@ static int charge_connection(struct broker *broker, struct caller *caller, const
 		limit.total = limit.total > CONNECTIONS_KEPT_FOR_ROOT
 				      ? limit.total - CONNECTIONS_KEPT_FOR_ROOT
 				      : 0;
+	if (peer->ids.uid == 0 && !peer->sandboxed)
+		limit.per_user += CONNECTIONS_KEPT_FOR_ROOT;
 	if (caller->context && caller->context->connections >= limits->connections_per_context) {
 		*ret_why = "too many connections through this context";
 		return -EDQUOT;
@@ -237,9 +239,10 @@ static void wake_reloaders(struct broker *broker)
 	struct caller *caller;
 
 	LIST_FOREACH (caller, &broker->callers, entry) {
-		if (caller->reload != RELOAD_WAITING)
+		if (caller->reload != RELOAD_WAITING && caller->reload != RELOAD_QUEUED)
 			continue;
-		caller->reload = RELOAD_DONE;
+		/* Who asked while another was under way has his own begin now. */
+		caller->reload = caller->reload == RELOAD_WAITING ? RELOAD_DONE : RELOAD_NONE;
 		caller->waiter.wake(&caller->waiter);
 	}
 }
@@ -358,7 +361,7 @@ static int operation_reload(struct broker *broker, struct caller *caller, struct
 		return operation_reload(broker, caller, reply);
 	}
 	if (caller->reload == RELOAD_NONE)
-		caller->reload = RELOAD_WAITING;
+		caller->reload = RELOAD_QUEUED;
 	reply->parked = true;
 	return 0;
 }
@@ -503,6 +506,7 @@ static int wire_up(struct broker *broker)
 	if (broker->env.proc_fds < 0)
 		return -errno;
 	broker->contexts.quota = &broker->quota;
+	broker->contexts.creds = &broker->creds;
 	broker->contexts.loop = broker->edge->loop;
 	broker->contexts.events = &broker->context_events;
 	broker->temporaries = (struct temporaries){

@@ -38,8 +38,8 @@ struct caller {
 	struct stream *stream;	/* a reply that goes on */
 	uint32_t stream_serial; /* of the request that it answers */
 	struct waiter waiter;	/* its request waits for a pool; wake: ask again */
-	bool ended; /* by caller_end() */
-	enum { RELOAD_NONE, RELOAD_WAITING, RELOAD_DONE } reload;
+	bool ended;		/* by caller_end() */
+	enum { RELOAD_NONE, RELOAD_QUEUED, RELOAD_WAITING, RELOAD_DONE } reload;
 	LIST_ENTRY(caller) entry;
 };
 

@@ -209,6 +209,7 @@ static int park(struct client *client, const unsigned char *packet, size_t size)
 		return -ENOMEM;
 	memcpy(client->parked, packet, size);
 	client->parked_size = size;
+	client->parked_streaming = client->state == CLIENT_STREAMING;
 	set_state(client, CLIENT_PARKED);
 	return 0;
 }
@@ -260,7 +261,7 @@ static int unpark(struct client *client)
 	_cleanup_free_ unsigned char *packet = client->parked;
 
 	client->parked = NULL;
-	set_state(client, client->caller.stream ? CLIENT_STREAMING : CLIENT_READING);
+	set_state(client, client->parked_streaming ? CLIENT_STREAMING : CLIENT_READING);
 	return handle(client, packet, client->parked_size);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/creds.h"
 #include "daemon/fd.h"
 #include "proto/packet.h"
 
@@ -79,6 +80,9 @@ int closer_start(struct closer *closer)
 		if (dup2(pair[1], 3) < 0 || close_range(4, ~0U, 0) < 0)
 			_exit(1);
 		prctl(PR_SET_NAME, "shmb-closer");
+		if (creds_drop_capabilities(0) < 0)
+			_exit(1);
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		prctl(PR_SET_DUMPABLE, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)

@@ -26,6 +26,8 @@ static void context_end(struct context *context)
 {
 	struct contexts *all = context->all;
 
+	/* Told by the loop: the process may still be the last caller. */
+	creds_reset(all->creds);
 	LIST_REMOVE(context, entry);
 	all->events->ended(all->events->context, context);
 	context_place_remove(all->base, &context->place);

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "daemon/config.h"
+#include "daemon/creds.h"
 #include "daemon/peer.h"
 #include "daemon/place.h"
 #include "daemon/quota.h"
@@ -45,6 +46,7 @@ struct context_events {
 struct contexts {
 	struct context_base *base; /* borrowed; NULL: contexts can't be had */
 	struct quota *quota;
+	struct creds *creds; /* places are the broker's own business */
 	struct loop *loop;
 	const struct context_events *events;
 	LIST_HEAD(, context) list;

@@ -120,6 +120,8 @@ void listener_end(struct listener *listener)
 	struct server *server = listener->server;
 	struct closer *closer = server->setup->closer;
 
+	/* Before the descriptor is another process's: the loop's entry goes by it. */
+	event_del(&listener->event);
 	/* Who waits at the door may have sent anything already. */
 	if (closer && (!listener->refuses_descriptors || server->setup->always_peek) &&
 	    closer_take(closer, listener->fd) == 0)

@@ -330,8 +330,13 @@ static void tell_reloading(void)
 		   (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 }
 
+/* Not before clients are let in. */
+static bool is_serving;
+
 static void tell_reloaded(int error, const char *text)
 {
+	if (!is_serving)
+		return;
 	if (error < 0)
 		sd_notifyf(0, "READY=1\nSTATUS=The configuration was refused: %s", text);
 	else
@@ -351,6 +356,8 @@ static int serve(struct server *server, const struct places *places)
 	if (error < 0)
 		return error;
 	log_line(LOG_INFO, "serving at %s", places->socket_path);
+	is_serving = true;
+	tell_reloaded(0, "");
 	error = server_run(server);
 	sd_notify(0, "STOPPING=1");
 	return error;

@@ -103,6 +103,12 @@ static int act_as(const struct object_env *env, const struct instance *instance,
 	error = creds_assume(env->creds, &peer->ids, peer->sandboxed ? 0 : peer->effective_caps);
 	if (error == 0)
 		return 0;
+	/* Ids that this namespace doesn't know: there the rules have decided, and it is made as
+	 * ours. */
+	if (error == -EOPNOTSUPP && instance->pool->config.access == POOL_ACCESS_GRANT) {
+		creds_reset(env->creds);
+		return 0;
+	}
 	*ret_why = error == -EOPNOTSUPP
 			   ? "the broker can't act under this user's ids in a pool with "
 			     "access = \"caller\""
@@ -268,8 +274,12 @@ static int make_sized(const struct object_env *env, struct instance *instance,
 		return client_errno(-fd);
 	}
 	ret->fd = fd;
-	if (!instance->broker_only && !same_object(fd, nameless))
+	if (!instance->broker_only && !same_object(fd, nameless)) {
+		/* Another's by now: what is left of ours is the one without a name. */
+		fd_close(ret->fd);
+		ret->fd = steal_fd(&nameless);
 		return ENOENT;
+	}
 	return 0;
 }
 

@@ -200,7 +200,8 @@ void unpublished_free(struct caller *caller, struct unpublished *unpublished)
 
 /* Keeps what was made, and gives the client an opening of its own. */
 static int keep_unpublished(struct broker *broker, struct caller *caller,
-			    const struct target *target, bool temporary, struct object *object)
+			    const struct target *target, uint32_t flags, bool temporary,
+			    struct object *object)
 {
 	_cleanup_close_ int theirs = -EBADF;
 	struct unpublished *unpublished;
@@ -211,10 +212,12 @@ static int keep_unpublished(struct broker *broker, struct caller *caller,
 		return errno;
 	snprintf(link, sizeof(link), "%d", object->fd);
 	creds_reset(&broker->creds);
-	theirs = openat(broker->env.proc_fds, link, O_RDWR | O_CLOEXEC);
+	theirs = openat(broker->env.proc_fds, link,
+			(flags & WIRE_READ ? O_RDWR : O_WRONLY) |
+				(flags & WIRE_APPEND ? O_APPEND : 0) | O_CLOEXEC);
 	/* An ordinary user's broker can't reopen a file of mode 0400; then both share the opening.
 	 */
-	if (theirs < 0 && errno == EACCES)
+	if (theirs < 0 && errno == EACCES && (flags & WIRE_READ) && !(flags & WIRE_APPEND))
 		theirs = fcntl(object->fd, F_DUPFD_CLOEXEC, 0);
 	if (theirs < 0)
 		return errno == EMFILE ? ENFILE : errno;
@@ -311,7 +314,8 @@ static int open_target(struct broker *broker, struct caller *caller, const struc
 	if (error)
 		return open_failed(broker, reply, target, error, why);
 	if (how.no_name) {
-		error = keep_unpublished(broker, caller, target, temporary, &object);
+		error = keep_unpublished(broker, caller, target, request->flags, temporary,
+					 &object);
 		if (error) {
 			fd_close(object.fd);
 			return reply_fail(reply, error, "%s", strerror(error));

@@ -39,12 +39,13 @@ struct client {
 	struct caller caller;
 	int fd;
 	enum client_state state;
-	uint64_t turn; /* of its user, in which it was served last */
+	uint64_t turn;	       /* of its user, in which it was served last */
 	bool peek;	       /* the kernel doesn't refuse descriptors: look for them first */
 	struct queued *queued; /* at most one: nothing is read meanwhile */
 	struct event event;
 	unsigned char *parked; /* the request that is asked again */
 	size_t parked_size;
+	bool parked_streaming; /* a reply was going out when it was parked */
 	struct request stream; /* CLIENT_STREAMING: what the packets answer */
 	LIST_ENTRY(client) entry;
 };

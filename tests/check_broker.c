@@ -41,6 +41,25 @@ static unsigned instances(struct fixture *fixture)
 	return count;
 }
 
+static void find_releasing(struct fixture *fixture, void *argument)
+{
+	struct store *store = server_broker(fixture->server)->store;
+	struct instance *instance = NULL;
+
+	*(bool *)argument = false;
+	while ((instance = store_next(store, instance ? instance->number : 0)))
+		*(bool *)argument |= instance->state == INSTANCE_RELEASING;
+}
+
+/* The keeper has answered whether what was idle is empty. */
+static void settle(struct fixture *fixture)
+{
+	bool releasing = true;
+
+	while (releasing)
+		fixture_call(fixture, find_releasing, &releasing);
+}
+
 START_TEST(a_name_leads_to_its_rules_pool)
 {
 	static const struct {
@@ -57,7 +76,8 @@ START_TEST(a_name_leads_to_its_rules_pool)
 	struct shmb *c;
 
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
-	fixture_start(&fixture, &(struct fixture_how){ .config = three_pools });
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = three_pools, .is_user = !test_is_root() });
 	c = fixture_connect(&fixture);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		int fd = shmb_open(c, rows[i].name, O_RDWR | O_CREAT | O_EXCL, 0640);
@@ -86,7 +106,8 @@ START_TEST(a_pool_made_on_demand_goes_when_it_is_empty_and_idle)
 	int fd;
 
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
-	fixture_start(&fixture, &(struct fixture_how){ .config = three_pools });
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = three_pools, .is_user = !test_is_root() });
 	c = fixture_connect(&fixture);
 	ck_assert_uint_eq(instances(&fixture), 2);
 	fd = shmb_open(c, "/own-1", O_RDWR | O_CREAT, 0600);
@@ -104,8 +125,10 @@ START_TEST(a_pool_made_on_demand_goes_when_it_is_empty_and_idle)
 	}
 	ck_assert_int_eq(ftruncate(fd, 4096), 0);
 	close(fd);
-	for (int i = 0; i < 1000 && instances(&fixture) == 3; i++)
+	for (int i = 0; i < 1000 && instances(&fixture) == 3; i++) {
 		fixture_tick(&fixture, 10000000);
+		settle(&fixture);
+	}
 	ck_assert_uint_eq(instances(&fixture), 2);
 	/* And is there again when it is wanted. */
 	fd = shmb_open(c, "/own-1", O_RDWR | O_CREAT, 0600);
@@ -128,7 +151,8 @@ START_TEST(a_reload_is_all_or_nothing)
 	int fd;
 
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
-	fixture_start(&fixture, &(struct fixture_how){ .config = three_pools });
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = three_pools, .is_user = !test_is_root() });
 	c = fixture_connect(&fixture);
 	fd = shmb_open(c, "/frames-1", O_RDWR | O_CREAT, 0600);
 	ck_assert_int_ge(fd, 0);
@@ -164,6 +188,7 @@ START_TEST(a_reload_is_all_or_nothing)
 		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n");
 	ck_assert_int_eq(raw_reload(c), 0);
 	fixture_tick(&fixture, 1000000);
+	settle(&fixture);
 	ck_assert_int_eq(posix_fallocate(fd, 0, 1536 * 1024), 0);
 	ck_assert_uint_eq(instances(&fixture), 2);
 	/* And back again, with what was in it. */
@@ -194,6 +219,7 @@ START_TEST(a_listing_of_many_comes_in_packets)
 	fixture_start(
 		&fixture,
 		&(struct fixture_how){
+			.is_user = !test_is_root(),
 			.config = "pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
 				  "rules: ( { name = \"r\" names = \"/*\" allow = \"all\" "
 				  "pool = \"host\" } )\n" });
@@ -227,6 +253,7 @@ START_TEST(a_temporary_name_goes_with_its_process)
 
 	fixture_start(&fixture,
 		      &(struct fixture_how){
+			      .is_user = !test_is_root(),
 			      .config = "pools: { host: { path = \"@host@\" } }\n"
 					"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" "
 					"pool = \"host\" } )\n" });

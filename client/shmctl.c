@@ -194,7 +194,8 @@ static int run(struct shmctl *ctl)
 		return shmctl_flush(SHMCTL_DONE);
 	}
 	if (ctl->count == 0)
-		return shmctl_has(ctl, OPTION_HELP) ? help_all() : shmctl_usage("which command?");
+		return shmctl_has(ctl, OPTION_HELP) ? help_all()
+						    : shmctl_usage("a command is needed");
 	ctl->command = find_command(ctl->argument[0]);
 	if (!ctl->command)
 		return shmctl_usage("there is no command %s", ctl->argument[0]);

@@ -244,14 +244,17 @@ static int explain(struct shmctl *ctl, const struct question *question)
 	if (shmctl_has(ctl, OPTION_JSON)) {
 		answer.document = json_object();
 		answer.passed_over = json_array();
-		json_object_set_new(answer.document, "passed_over", answer.passed_over);
 	}
 	r = shmctl_records(ctl, WIRE_EXPLAIN, question->text, question->size, take_answer, &answer);
 	if (r < 0) {
 		json_decref(answer.document);
+		json_decref(answer.passed_over);
 		return shmctl_fail_call(ctl, ctl->argument[0], r);
 	}
-	return answer.document ? shmctl_json_print(answer.document) : shmctl_flush(SHMCTL_DONE);
+	if (!answer.document)
+		return shmctl_flush(SHMCTL_DONE);
+	json_object_set_new(answer.document, "passed_over", answer.passed_over);
+	return shmctl_json_print(answer.document);
 }
 
 int command_explain(struct shmctl *ctl)

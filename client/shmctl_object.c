@@ -53,6 +53,7 @@ static int parse_mode(const char *text, uint64_t *ret)
 
 static int print_info(struct shmctl *ctl, const char *name)
 {
+	_cleanup_free_ char *slashed = shmctl_slashed(name);
 	struct shmb_info info;
 	int r = shmb_stat(ctl->c, name, &info, sizeof(info));
 	json_t *document;
@@ -60,8 +61,6 @@ static int print_info(struct shmctl *ctl, const char *name)
 	if (r == 0)
 		return shmctl_json_print(shmctl_json_info(&info));
 	/* Who may create need not be allowed to look: the name is what is known. */
-	_cleanup_free_ char *slashed = shmctl_slashed(name);
-
 	document = json_object();
 	shmctl_json_text(document, "name", slashed);
 	return shmctl_json_print(document);
@@ -158,6 +157,7 @@ static int copy(int from, int to, uint64_t *ret_size, bool *ret_is_input)
 int command_cat(struct shmctl *ctl)
 {
 	const char *name = ctl->argument[0];
+	_cleanup_free_ char *slashed = shmctl_slashed(name);
 	_cleanup_close_ int fd = -EBADF;
 	bool is_input;
 	uint64_t size;
@@ -170,7 +170,7 @@ int command_cat(struct shmctl *ctl)
 		return shmctl_fail_call(ctl, name, fd);
 	r = copy(fd, STDOUT_FILENO, &size, &is_input);
 	if (r < 0)
-		return shmctl_fail("%s: %s", is_input ? name : "standard output", strerror(-r));
+		return shmctl_fail("%s: %s", is_input ? slashed : "standard output", strerror(-r));
 	return SHMCTL_DONE;
 }
 

@@ -192,11 +192,34 @@ int caller_init(struct caller *caller, struct broker *broker, int socket, struct
 	return admit(caller, broker, ret_why);
 }
 
+uint32_t caller_connections(const struct broker *broker, const struct caller *caller)
+{
+	return caller->is_admin ? broker->quota.total[RESOURCE_CONNECTION]
+				: quota_used(&caller->charge);
+}
+
+void broker_reset_ids(struct broker *broker)
+{
+	creds_reset(&broker->creds);
+}
+
+int broker_identify(struct broker *broker, const struct peer_credentials *credentials,
+		    struct peer *ret)
+{
+	creds_reset(&broker->creds);
+	return peer_from_bus(ret, broker->self, credentials);
+}
+
 int caller_init_known(struct caller *caller, struct broker *broker, struct peer *peer,
 		      uint64_t name_id, const char **ret_why)
 {
 	caller->peer = *peer;
 	caller->name_id = name_id;
+	if (!peer->pinned && policy_config(broker->policy)->require_pidfd) {
+		*ret_why = "this bus can't pin a process, and the configuration says require-pidfd";
+		peer_done(&caller->peer);
+		return -EOPNOTSUPP;
+	}
 	return admit(caller, broker, ret_why);
 }
 
@@ -355,11 +378,11 @@ static int operation_reload(struct broker *broker, struct caller *caller, struct
 		caller->reload = RELOAD_WAITING;
 		broker_load(broker);
 	}
-	/* While another load is under way its end wakes us, and then ours begins. */
 	if (caller->reload == RELOAD_DONE) {
 		store_unwait(&caller->waiter);
 		return operation_reload(broker, caller, reply);
 	}
+	/* While another load is under way its end wakes us, and then ours begins. */
 	if (caller->reload == RELOAD_NONE)
 		caller->reload = RELOAD_QUEUED;
 	reply->parked = true;
@@ -476,6 +499,13 @@ static void ended_context(void *context, struct context *ended)
 	broker->edge->context_ended(broker->edge->context, ended);
 }
 
+static void pool_ready(void *context, const struct instance *instance)
+{
+	struct broker *broker = context;
+
+	notify_ready(&broker->notify, instance);
+}
+
 static int wire_up(struct broker *broker)
 {
 	struct store_setup setup = {
@@ -489,6 +519,7 @@ static int wire_up(struct broker *broker)
 		.context = broker,
 		.notice = pool_notice,
 		.applied = pools_applied,
+		.ready = pool_ready,
 	};
 	broker->context_events = (struct context_events){
 		.context = broker,
@@ -534,6 +565,7 @@ int broker_new(struct broker **ret, const struct broker_setup *setup)
 	broker->started_ms = broker_now_ms();
 	LIST_INIT(&broker->callers);
 	LIST_INIT(&broker->contexts.list);
+	notify_init(&broker->notify, broker);
 	error = wire_up(broker);
 	if (error < 0) {
 		broker_free(broker);
@@ -552,6 +584,7 @@ void broker_free(struct broker *broker)
 		creds_reset(&broker->creds);
 		contexts_done(&broker->contexts);
 	}
+	notify_done(&broker->notify);
 	store_free(broker->store);
 	policy_free(broker->policy);
 	policy_free(broker->applying);

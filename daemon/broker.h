@@ -94,6 +94,8 @@ void broker_tick(struct broker *broker);
 
 /* WIRE_FEATURE_ bits for the hello. */
 uint64_t broker_features(const struct broker *broker);
+/* Connections now: of all for the administrator, for anybody else those of his user. */
+uint32_t caller_connections(const struct broker *broker, const struct caller *caller);
 const struct config_limits *broker_limits(const struct broker *broker);
 
 /*
@@ -102,6 +104,11 @@ const struct config_limits *broker_limits(const struct broker *broker);
  */
 int caller_init(struct caller *caller, struct broker *broker, int socket, struct context *context,
 		const char **ret_why);
+/* Before the edge itself opens or connects: it may still be acting as its last caller. */
+void broker_reset_ids(struct broker *broker);
+/* Who a bus speaks of: peer_from_bus(). 0 or -errno. */
+int broker_identify(struct broker *broker, const struct peer_credentials *credentials,
+		    struct peer *ret);
 /*
  * The same for one whose identity is known already (a D-Bus client): takes what is in peer in every
  * case. `name_id` is not 0 and never used twice: its temporary names go when it does, not with a

@@ -6,6 +6,7 @@
 
 #include "daemon/broker.h"
 #include "daemon/creds.h"
+#include "daemon/notify.h"
 #include "daemon/object.h"
 #include "daemon/temporary.h"
 
@@ -28,6 +29,7 @@ struct broker {
 	struct context_events context_events;
 	struct contexts contexts;
 	struct temporaries temporaries;
+	struct notify notify;
 
 	struct policy *policy;	 /* in force; NULL before the first load has ended */
 	struct policy *applying; /* its pools are being made */
@@ -49,6 +51,7 @@ struct unpublished {
 	int fd;
 	uint64_t ino;
 	bool temporary;
+	struct charge charge;
 	LIST_ENTRY(unpublished) entry;
 	char name[]; /* under which it was opened */
 };
@@ -85,6 +88,9 @@ int stream_explain(struct broker *broker, struct caller *caller, const struct re
 int stream_status(struct broker *broker, struct caller *caller, const struct request *request,
 		  struct reply *reply);
 void stream_free(struct caller *caller);
+/* Whether a name in this instance is one that the caller may be told of. His view is fresh. */
+bool caller_may_list(struct broker *broker, const struct caller *caller,
+		     const struct instance *instance, const char *name);
 
 /* Refusals. Both return 0. */
 int reply_denied(struct broker *broker, struct reply *reply, const char *format, ...)

@@ -59,15 +59,21 @@ static void set_state(struct client *client, enum client_state state)
 	watch(client);
 }
 
+static void drop_queued(struct client *client)
+{
+	if (client->queued)
+		fdlist_close(&client->queued->fds);
+	free(client->queued);
+	client->queued = NULL;
+}
+
 void client_free(struct client *client)
 {
 	struct server *server = client->server;
 
 	event_del(&client->event);
 	caller_done(&client->caller);
-	if (client->queued)
-		fdlist_close(&client->queued->fds);
-	free(client->queued);
+	drop_queued(client);
 	free(client->parked);
 	fd_close(client->fd);
 	LIST_REMOVE(client, entry);
@@ -94,6 +100,7 @@ static void close_elsewhere(struct client *client)
 	}
 	/* It stays on its user's account until it is taken, and has nothing else here any more. */
 	caller_end(&client->caller);
+	drop_queued(client);
 	server->closing += client->state != CLIENT_CLOSING;
 	set_state(client, CLIENT_CLOSING);
 	server->loop.tick_in(&server->loop, 100);
@@ -118,9 +125,11 @@ static bool has_unread(int fd)
 
 void client_drop(struct client *client)
 {
-	if (client->state != CLIENT_CLOSING && client->peek && has_unread(client->fd))
+	if (client->state == CLIENT_CLOSING)
+		return;
+	if (client->peek && has_unread(client->fd))
 		close_elsewhere(client);
-	else if (client->state != CLIENT_CLOSING)
+	else
 		client_free(client);
 }
 
@@ -195,9 +204,7 @@ static int flush(struct client *client)
 	error = packet_send(client->fd, &part, 1, &queued->fds, MSG_DONTWAIT);
 	if (error == -EAGAIN)
 		return 0;
-	fdlist_close(&queued->fds);
-	free(queued);
-	client->queued = NULL;
+	drop_queued(client);
 	return error;
 }
 

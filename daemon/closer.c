@@ -82,7 +82,6 @@ int closer_start(struct closer *closer)
 		prctl(PR_SET_NAME, "shmb-closer");
 		if (creds_drop_capabilities(0) < 0)
 			_exit(1);
-		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		prctl(PR_SET_DUMPABLE, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)

@@ -77,6 +77,7 @@ int filter_install(void)
 		DENY(SYS_fsmount),
 		DENY(SYS_fspick),
 		DENY(SYS_mount_setattr),
+		DENY(467), /* open_tree_attr, Linux 6.15 */
 		DENY(SYS_ptrace),
 		DENY(SYS_process_vm_writev),
 		/* Its flags lie in memory, where a filter can't look: glibc then takes clone. */

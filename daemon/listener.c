@@ -67,7 +67,6 @@ static void listener_ready(evutil_socket_t listening, short what, void *argument
 	(void)what;
 	for (unsigned i = 0; i < ACCEPT_BURST; i++) {
 		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-
 		int error = fd < 0 ? -errno : 0;
 
 		if (fd >= 0)

@@ -14,7 +14,7 @@
 
 #include "proto/escape.h"
 
-/* One line a rule, uid, name and minute; others are counted. */
+/* One line a rule, uid, name and minute; others are counted, and told with a later line. */
 #define WINDOW_S 60
 #define WINDOWS 1024
 
@@ -24,8 +24,18 @@ struct window {
 	unsigned held_back;
 };
 
+/* And however many names he thinks of, one uid has so many lines a second. */
+#define LINES_PER_SECOND 16
+#define BUDGETS 256
+
+struct budget {
+	time_t second;
+	unsigned lines, held_back;
+};
+
 static bool to_journal;
 static struct window windows[WINDOWS];
+static struct budget budgets[BUDGETS];
 
 void log_init(void)
 {
@@ -64,7 +74,26 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
 	return hash;
 }
 
-/* Whether this line may be written now; *ret_held: how many like it were not since the last. */
+/* Whether the user has a line left in this second; *held grows by what was kept back before. */
+static bool spend(uid_t uid, time_t now, unsigned *held)
+{
+	struct budget *budget = &budgets[uid % BUDGETS];
+
+	if (budget->second != now) {
+		budget->second = now;
+		budget->lines = 0;
+	}
+	if (budget->lines >= LINES_PER_SECOND) {
+		budget->held_back++;
+		return false;
+	}
+	budget->lines++;
+	*held += budget->held_back;
+	budget->held_back = 0;
+	return true;
+}
+
+/* Whether this line may be written now; *ret_held: how many were not since the last. */
 static bool open_window(const struct outcome *outcome, uid_t uid, unsigned *ret_held)
 {
 	uint64_t key = mix(14695981039346656037u, &outcome->rule, sizeof(outcome->rule));
@@ -79,13 +108,10 @@ static bool open_window(const struct outcome *outcome, uid_t uid, unsigned *ret_
 		window->held_back++;
 		return false;
 	}
-	/* Another's window in the same place is only taken over when it is old: the rate stays
-	 * bounded. */
-	if (window->key != key && window->begin && now.tv_sec == window->begin) {
-		window->held_back++;
-		return false;
-	}
+	/* Another's place: what was counted there is told here rather than lost. */
 	*ret_held = window->held_back;
+	if (!spend(uid, now.tv_sec, ret_held))
+		return false;
 	*window = (struct window){ .key = key, .begin = now.tv_sec };
 	return true;
 }
@@ -125,7 +151,7 @@ void log_outcome(const struct outcome *outcome, const struct caller *caller,
 		snprintf(reason, sizeof(reason), "%.*s", (int)reply->body_size,
 			 (const char *)reply->body);
 	log_line(outcome->denied ? LOG_NOTICE : LOG_INFO,
-		 "%s: uid %u%s%s%s%s pid %d: %s /%s: %s%s%s (%u more like it before)",
+		 "%s: uid %u%s%s%s%s pid %d: %s /%s: %s%s%s (%u held back before)",
 		 outcome->denied ? "denied"
 		 : reply->status ? "failed"
 				 : "granted",

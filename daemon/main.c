@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* shmbrokerd(8): reads its arguments, puts the parts together, drops its rights, serves. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pwd.h>
 #include <signal.h>
@@ -223,6 +224,8 @@ static int take_given_socket(struct places *places)
 	socklen_t size = sizeof(address) - 1;
 	int count = sd_listen_fds(1);
 
+	if (count < 0)
+		log_line(LOG_ERR, "LISTEN_FDS can't be read: %s", strerror(-count));
 	if (count <= 0)
 		return count;
 	places->socket.fd = SD_LISTEN_FDS_START;
@@ -238,6 +241,9 @@ static int take_given_socket(struct places *places)
 		if (!places->socket_path)
 			return -ENOMEM;
 	}
+	/* Whoever passed it needn't have done so, and a blocking accept would stop everybody. */
+	if (fcntl(places->socket.fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
 	places->given = true;
 	places->socket.refuses_descriptors = place_refuse_descriptors(places->socket.fd);
 	return 1;
@@ -267,7 +273,6 @@ static int open_places(struct places *places, const struct options *options)
 {
 	int error;
 
-	places->directory = places->socket.fd = -EBADF;
 	error = find_socket_path(places, options);
 	if (error == 0)
 		error = take_given_socket(places);
@@ -343,7 +348,31 @@ static void tell_reloaded(int error, const char *text)
 		sd_notify(0, "READY=1\nSTATUS=Serving.");
 }
 
-static int serve(struct server *server, const struct places *places)
+/* 0 or -ENOMEM; that there is no bus is no error. */
+static int start_bus(struct server *server, bool is_user)
+{
+	const char *address = getenv(is_user ? "DBUS_SESSION_BUS_ADDRESS"
+					     : "DBUS_SYSTEM_BUS_ADDRESS");
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	_cleanup_free_ char *made = NULL;
+
+	if (!address || !*address) {
+		if (is_user && (!runtime || *runtime != '/')) {
+			log_line(LOG_NOTICE, "not on D-Bus: neither DBUS_SESSION_BUS_ADDRESS nor "
+					     "XDG_RUNTIME_DIR says where the session's is");
+			return 0;
+		}
+		if (asprintf(&made, "unix:path=%s/%s", is_user ? runtime : "/run/dbus",
+			     is_user ? "bus" : "system_bus_socket") < 0) {
+			made = NULL;
+			return -ENOMEM;
+		}
+		address = made;
+	}
+	return server_add_bus(server, address);
+}
+
+static int serve(struct server *server, const struct places *places, bool is_user)
 {
 	int error;
 
@@ -353,6 +382,8 @@ static int serve(struct server *server, const struct places *places)
 	if (error == 0)
 		error = server_add_listener(server, places->socket.fd,
 					    places->socket.refuses_descriptors);
+	if (error == 0)
+		error = start_bus(server, is_user);
 	if (error < 0)
 		return error;
 	log_line(LOG_INFO, "serving at %s", places->socket_path);
@@ -390,7 +421,7 @@ static int run(const struct options *options)
 	struct config_source source = { .file = options->config, .is_user = options->is_user };
 	struct server_setup setup = { .reloading = tell_reloading, .reloaded = tell_reloaded };
 	struct closer closer = { .socket = -EBADF };
-	struct places places = { 0 };
+	struct places places = { .directory = -EBADF, .socket.fd = -EBADF };
 	struct server *server = NULL;
 	struct keeper *keeper = NULL;
 	struct peer_self self;
@@ -398,6 +429,8 @@ static int run(const struct options *options)
 	int error;
 
 	raise_limits();
+	/* Of the helpers, too. */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (geteuid() == 0) {
 		prctl(PR_SET_DUMPABLE, 0);
 		creds_drop_capabilities(CREDS_CAP(CAP_SETUID) | CREDS_CAP(CAP_SETGID) |
@@ -420,6 +453,8 @@ static int run(const struct options *options)
 		error = start_helpers(&self, &keeper, &closer);
 	if (error == 0)
 		error = drop_rights();
+	/* A new object's mode is what its creator has asked for, less his own umask. */
+	umask(0);
 	setup.self = &self;
 	setup.source = &source;
 	setup.keeper = keeper;
@@ -428,7 +463,7 @@ static int run(const struct options *options)
 	if (error == 0)
 		error = server_new(&server, &setup);
 	if (error == 0)
-		error = serve(server, &places);
+		error = serve(server, &places, options->is_user);
 	server_free(server);
 	keeper_free(keeper);
 	closer_stop(&closer);

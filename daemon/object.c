@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/directory.h"
 #include "daemon/fd.h"
+#include "daemon/object_private.h"
 #include "proto/name.h"
 #include "proto/protocol.h"
 
@@ -27,8 +27,8 @@ const char object_not_created[] = "the object is not there, and the rule does no
 /* Never blocks at a FIFO, a lease or a device, never follows a link. */
 #define OPEN_ALWAYS (O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
 
-/* What the kernel said, as the client gets it: INTERFACE's table. */
-static int client_errno(int error)
+/* What the kernel said, as the client gets it: the table in client/shmbroker.h. */
+int object_errno(int error)
 {
 	switch (error) {
 	case EPERM:
@@ -72,7 +72,7 @@ static int check_object(const struct instance *instance, int fd)
 	if (instance->broker_only)
 		return 0;
 	if (fstat(fd, &st) < 0)
-		return client_errno(errno);
+		return object_errno(errno);
 	if (!S_ISREG(st.st_mode))
 		return EINVAL;
 	/* With the broker's own rights a second name could be a way to another's object. */
@@ -90,7 +90,7 @@ static bool same_object(int a, int b)
 }
 
 /* The caller's ids, where there is a right to take them. */
-static int act_as(const struct object_env *env, const struct instance *instance,
+int object_act_as(const struct object_env *env, const struct instance *instance,
 		  const struct peer *peer, const char **ret_why)
 {
 	int error;
@@ -116,15 +116,18 @@ static int act_as(const struct object_env *env, const struct instance *instance,
 	return -error == EOPNOTSUPP ? EOPNOTSUPP : EACCES;
 }
 
-/* Removing and replacing in a sticky directory is its owner's right. */
-static void act_as_directory_owner(const struct object_env *env, const struct instance *instance)
+/*
+ * Where the rules alone decide, the directory's permission bits have no say either: still under the
+ * caller's ids, so that he owns what is made, but past them if the broker may go there.
+ */
+static bool act_past_directory(const struct object_env *env, const struct instance *instance,
+			       const struct peer *peer)
 {
-	struct ids owner = { .uid = instance->directory_uid, .gid = instance->directory_gid };
+	uint64_t past = env->creds->own_caps.effective & CREDS_CAP(CAP_DAC_OVERRIDE);
 
-	if (owner.uid != env->self->uid && env->self->may_set_ids &&
-	    creds_assume(env->creds, &owner, 0) == 0)
-		return;
-	creds_reset(env->creds);
+	if (instance->pool->config.access != POOL_ACCESS_GRANT || !env->creds->is_assumed || !past)
+		return false;
+	return creds_change(env->creds, &peer->ids, env->creds->effective | past) == 0;
 }
 
 /*
@@ -141,7 +144,11 @@ static int open_own_regardless(int dir, int writable, const char *name, int flag
 	path = openat(writable, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (path < 0)
 		return -errno;
-	if (fstat(path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
+	if (fstat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_uid != geteuid())
 		return -EACCES;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
 	if (chmod(link, (st.st_mode & 07777) | 0600) < 0)
@@ -171,6 +178,18 @@ static int open_own(const struct object_env *env, const struct instance *instanc
 	return -errno;
 }
 
+/* A device on a mount with nodev is EACCES to the kernel, whatever its permission bits. */
+static int refused_errno(const struct instance *instance, const char *name, int error)
+{
+	struct stat st;
+
+	if (error == EACCES && !instance->broker_only &&
+	    fstatat(instance->writable, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+		return EINVAL;
+	return object_errno(error);
+}
+
 /* The same object read-only, through the twin: nobody can make that descriptor writable. */
 static int reopen_read_only(const struct object_env *env, const struct instance *instance,
 			    const char *name, int *fd)
@@ -179,7 +198,7 @@ static int reopen_read_only(const struct object_env *env, const struct instance 
 
 	twin = open_own(env, instance, instance->read_only, name, O_RDONLY | OPEN_ALWAYS);
 	if (twin < 0)
-		return client_errno(-twin);
+		return object_errno(-twin);
 	if (!instance->broker_only && !same_object(twin, *fd))
 		return ENOENT; /* unlinked or replaced since */
 	fd_close(*fd);
@@ -211,7 +230,14 @@ static int make_nameless(const struct instance *instance, const struct object_ho
 	return steal_fd(&fd);
 }
 
-static int link_nameless(const struct object_env *env, int fd, int dir, const char *name)
+static bool exists(const struct instance *instance, const char *name)
+{
+	struct stat st;
+
+	return fstatat(instance->writable, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int object_link(const struct object_env *env, int fd, int dir, const char *name)
 {
 	char number[16];
 
@@ -237,6 +263,17 @@ static int check_size(const struct instance *instance, const struct object_how *
 	return 0;
 }
 
+/* A hidden name that nobody can ask for; swept at start if we die with it. */
+int object_hidden_name(char ret[static HIDDEN_NAME_SIZE])
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return EAGAIN;
+	snprintf(ret, HIDDEN_NAME_SIZE, NAME_RESERVED_PREFIX "%016llx", (unsigned long long)random);
+	return 0;
+}
+
 /* A new object of a size: nobody ever sees it shorter. 0, EEXIST, or another errno. */
 static int make_sized(const struct object_env *env, struct instance *instance,
 		      const struct peer *peer, const char *name, const struct object_how *how,
@@ -247,20 +284,25 @@ static int make_sized(const struct object_env *env, struct instance *instance,
 
 	error = check_size(instance, how, ret_why);
 	if (error == 0)
-		error = act_as(env, instance, peer, ret_why);
+		error = object_act_as(env, instance, peer, ret_why);
 	if (error)
 		return error;
 	nameless = make_nameless(instance, how);
+	if (nameless == -EACCES && act_past_directory(env, instance, peer))
+		nameless = make_nameless(instance, how);
+	/* In a full pool, too, the name is looked at first. */
+	if (nameless == -ENOSPC && !how->no_name && exists(instance, name))
+		return EEXIST;
 	if (nameless < 0)
-		return client_errno(-nameless);
+		return object_errno(-nameless);
 	if (how->no_name) {
 		ret->fd = steal_fd(&nameless);
 		ret->created = true;
 		return 0;
 	}
-	error = link_nameless(env, nameless, instance->writable, name);
+	error = object_link(env, nameless, instance->writable, name);
 	if (error)
-		return client_errno(error);
+		return object_errno(error);
 	ret->created = true;
 
 	/* O_TMPFILE would show among the status flags: so it is opened by its name. */
@@ -271,7 +313,7 @@ static int make_sized(const struct object_env *env, struct instance *instance,
 	fd = open_own(env, instance, instance->writable, name, open_flags(how->flags));
 	if (fd < 0) {
 		ret->fd = steal_fd(&nameless);
-		return client_errno(-fd);
+		return object_errno(-fd);
 	}
 	ret->fd = fd;
 	if (!instance->broker_only && !same_object(fd, nameless)) {
@@ -288,15 +330,16 @@ static int make_empty(const struct object_env *env, struct instance *instance,
 		      const struct peer *peer, const char *name, const struct object_how *how,
 		      struct object *ret, const char **ret_why)
 {
-	int error;
+	int flags = making_flags(instance, how) | O_CREAT | O_EXCL, error;
 
-	error = act_as(env, instance, peer, ret_why);
+	error = object_act_as(env, instance, peer, ret_why);
 	if (error)
 		return error;
-	ret->fd = openat(instance->writable, name, making_flags(instance, how) | O_CREAT | O_EXCL,
-			 how->mode);
+	ret->fd = openat(instance->writable, name, flags, how->mode);
+	if (ret->fd < 0 && errno == EACCES && act_past_directory(env, instance, peer))
+		ret->fd = openat(instance->writable, name, flags, how->mode);
 	if (ret->fd < 0)
-		return client_errno(errno);
+		return object_errno(errno);
 	ret->created = true;
 	if (through_twin(instance, how))
 		return reopen_read_only(env, instance, name, &ret->fd);
@@ -345,13 +388,13 @@ static int open_existing_grant(const struct object_env *env, struct instance *in
 			   twin && !truncate ? instance->read_only : instance->writable, name,
 			   flags);
 	if (ret->fd < 0)
-		return client_errno(-ret->fd);
+		return refused_errno(instance, name, -ret->fd);
 	error = check_object(instance, ret->fd);
 	if (error || !truncate)
 		return error;
 	/* Only now: another's object under a second name must not lose its content. */
 	if (ftruncate(ret->fd, 0) < 0)
-		return client_errno(errno);
+		return object_errno(errno);
 	return twin ? reopen_read_only(env, instance, name, &ret->fd) : 0;
 }
 
@@ -366,7 +409,7 @@ static int open_existing_caller(const struct object_env *env, struct instance *i
 	int flags = open_flags(how->flags);
 	int error;
 
-	error = act_as(env, instance, peer, ret_why);
+	error = object_act_as(env, instance, peer, ret_why);
 	if (error)
 		return error;
 	/*
@@ -386,7 +429,7 @@ static int open_existing_caller(const struct object_env *env, struct instance *i
 				 how->mode);
 	}
 	if (ret->fd < 0)
-		return client_errno(errno);
+		return refused_errno(instance, name, errno);
 	error = check_object(instance, ret->fd);
 	if (error || !twin || !truncate)
 		return error;
@@ -400,6 +443,52 @@ static int open_existing(const struct object_env *env, struct instance *instance
 	if (instance->pool->config.access == POOL_ACCESS_GRANT)
 		return open_existing_grant(env, instance, name, how, ret);
 	return open_existing_caller(env, instance, peer, name, how, ret, ret_why);
+}
+
+/*
+ * Makes it under a hidden name and opens it there, and only then gives it its own: for a name that
+ * somebody unlinks faster than we come to open what we made. EEXIST: the name is taken.
+ */
+static int make_aside(const struct object_env *env, struct instance *instance,
+		      const struct peer *peer, const char *name, const struct object_how *how,
+		      struct object *ret, const char **ret_why)
+{
+	char hidden[HIDDEN_NAME_SIZE];
+	int dir = instance->writable, error;
+
+	error = object_hidden_name(hidden);
+	if (error == 0)
+		error = make(env, instance, peer, hidden, how, ret, ret_why);
+	if (error)
+		return error;
+	error = object_act_as(env, instance, peer, ret_why);
+	if (error == 0 && renameat2(dir, hidden, dir, name, RENAME_NOREPLACE) < 0)
+		error = errno;
+	if (error == EACCES && act_past_directory(env, instance, peer))
+		error = renameat2(dir, hidden, dir, name, RENAME_NOREPLACE) < 0 ? errno : 0;
+	if (error == 0)
+		return 0;
+	unmake(env, instance, hidden, ret->fd);
+	ret->fd = fd_close(ret->fd);
+	ret->created = false;
+	return error == ENOENT ? EAGAIN : object_errno(error);
+}
+
+/*
+ * A new object. That somebody unlinked it before it was opened again is no failure: natively
+ * such a call succeeds.
+ */
+static int make_anyway(const struct object_env *env, struct instance *instance,
+		       const struct peer *peer, const char *name, const struct object_how *how,
+		       struct object *ret, const char **ret_why)
+{
+	int error = make(env, instance, peer, name, how, ret, ret_why);
+
+	if (error != ENOENT || !ret->created || how->no_name)
+		return error;
+	ret->fd = fd_close(ret->fd);
+	ret->created = false;
+	return make_aside(env, instance, peer, name, how, ret, ret_why);
 }
 
 /* What is asked, tried until nobody comes between two of its steps. */
@@ -419,7 +508,7 @@ static int open_or_make(const struct object_env *env, struct instance *instance,
 		return make(env, instance, peer, name, how, ret, ret_why);
 	for (int races = 0; races < RACES_MAX; races++) {
 		if (make_first) {
-			error = make(env, instance, peer, name, how, ret, ret_why);
+			error = make_anyway(env, instance, peer, name, how, ret, ret_why);
 			if (error != EEXIST || exclusive)
 				return error;
 		}
@@ -432,7 +521,7 @@ static int open_or_make(const struct object_env *env, struct instance *instance,
 			return EACCES;
 		}
 		if (!make_first) {
-			error = make(env, instance, peer, name, how, ret, ret_why);
+			error = make_anyway(env, instance, peer, name, how, ret, ret_why);
 			if (error != EEXIST)
 				return error;
 		}
@@ -453,112 +542,4 @@ int object_open(const struct object_env *env, struct instance *instance, const s
 	if (error)
 		ret->fd = fd_close(ret->fd);
 	return error;
-}
-
-int object_unlink(const struct object_env *env, struct instance *instance, const struct peer *peer,
-		  const char *name)
-{
-	const char *why = NULL;
-	int error;
-
-	if (instance->pool->config.access == POOL_ACCESS_GRANT) {
-		act_as_directory_owner(env, instance);
-	} else {
-		error = act_as(env, instance, peer, &why);
-		if (error)
-			return error;
-	}
-	error = directory_unlink(instance->writable, name);
-	return error == ENOTEMPTY ? ENOTEMPTY : client_errno(error);
-}
-
-/* A hidden name that nobody can ask for; swept at start if we die with it. */
-static int hidden_name(char *ret, size_t size)
-{
-	uint64_t random;
-
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-		return EAGAIN;
-	snprintf(ret, size, NAME_RESERVED_PREFIX "%016llx", (unsigned long long)random);
-	return 0;
-}
-
-static int replace(const struct object_env *env, struct instance *instance, int fd,
-		   const char *name, const char **ret_why)
-{
-	char hidden[sizeof(NAME_RESERVED_PREFIX) + 16];
-	int error;
-
-	error = hidden_name(hidden, sizeof(hidden));
-	if (error == 0)
-		error = link_nameless(env, fd, instance->writable, hidden);
-	if (error)
-		return client_errno(error);
-	if (instance->pool->config.access == POOL_ACCESS_GRANT)
-		act_as_directory_owner(env, instance);
-	if (renameat(instance->writable, hidden, instance->writable, name) == 0)
-		return 0;
-	error = errno;
-	unlinkat(instance->writable, hidden, 0);
-	if (error == EISDIR)
-		return EINVAL;
-	if (instance->pool->config.access == POOL_ACCESS_GRANT && error == EPERM) {
-		*ret_why = "the pool's directory belongs to another user and is sticky: "
-			   "nothing can be replaced in it";
-		return EOPNOTSUPP;
-	}
-	return client_errno(error);
-}
-
-int object_publish(const struct object_env *env, struct instance *instance, const struct peer *peer,
-		   int fd, const char *name, bool with_replace, const char **ret_why)
-{
-	int error;
-
-	if (instance->pool->config.access == POOL_ACCESS_GRANT) {
-		creds_reset(env->creds);
-	} else {
-		error = act_as(env, instance, peer, ret_why);
-		if (error)
-			return error;
-	}
-	if (with_replace)
-		return replace(env, instance, fd, name, ret_why);
-	return client_errno(link_nameless(env, fd, instance->writable, name));
-}
-
-int object_stat(const struct instance *instance, const char *name, struct object_info *ret)
-{
-	struct statx sx;
-
-	if (statx(instance->writable, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME,
-		  &sx) < 0)
-		return client_errno(errno);
-	*ret = (struct object_info){
-		.size = sx.stx_size,
-		.allocated = sx.stx_blocks * 512,
-		.ino = sx.stx_ino,
-		.uid = sx.stx_uid,
-		.gid = sx.stx_gid,
-		.mode = sx.stx_mode,
-	};
-	if (sx.stx_mask & STATX_BTIME)
-		ret->created_ns = (uint64_t)sx.stx_btime.tv_sec * 1000000000 + sx.stx_btime.tv_nsec;
-	return 0;
-}
-
-int object_unlink_if(const struct object_env *env, struct instance *instance,
-		     const struct ids *maker, const char *name, uint64_t ino)
-{
-	struct stat st;
-
-	if (instance->pool->config.access == POOL_ACCESS_GRANT)
-		act_as_directory_owner(env, instance);
-	else if (creds_assume(env->creds, maker, 0) < 0)
-		return EACCES;
-	if (fstatat(instance->writable, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return client_errno(errno);
-	if (st.st_ino != ino)
-		return ENOENT;
-	return client_errno(directory_unlink(instance->writable, name));
 }

@@ -14,6 +14,9 @@
 
 /* Objects without a name that one connection may hold. */
 #define UNPUBLISHED_PER_CALLER 64
+/* And a user, and all together: each is a descriptor of ours. */
+#define UNPUBLISHED_PER_USER 512
+#define UNPUBLISHED_TOTAL 4096
 
 int reply_denied(struct broker *broker, struct reply *reply, const char *format, ...)
 {
@@ -194,8 +197,33 @@ void unpublished_free(struct caller *caller, struct unpublished *unpublished)
 	LIST_REMOVE(unpublished, entry);
 	caller->unpublished_count--;
 	unpublished->instance->pins--;
+	quota_release(&caller->broker->quota, &unpublished->charge);
 	fd_close(unpublished->fd);
 	free(unpublished);
+}
+
+/*
+ * The client's own opening of what has no name yet. An ordinary user's broker can't reopen a file of
+ * mode 0400, but it owns it, and nobody sees the mode of the moment. A descriptor or -errno.
+ */
+static int open_nameless(struct broker *broker, int fd, mode_t mode, uint32_t flags)
+{
+	int access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
+	char link[16];
+	int theirs;
+
+	access |= (flags & WIRE_APPEND ? O_APPEND : 0) | O_CLOEXEC;
+	snprintf(link, sizeof(link), "%d", fd);
+	creds_reset(&broker->creds);
+	theirs = openat(broker->env.proc_fds, link, access);
+	if (theirs >= 0 || errno != EACCES || fchmod(fd, mode | 0600) < 0)
+		return theirs < 0 ? -errno : theirs;
+	theirs = openat(broker->env.proc_fds, link, access);
+	if (theirs < 0)
+		theirs = -errno;
+	if (fchmod(fd, mode) < 0)
+		theirs = fd_close(theirs);
+	return theirs;
 }
 
 /* Keeps what was made, and gives the client an opening of its own. */
@@ -203,27 +231,24 @@ static int keep_unpublished(struct broker *broker, struct caller *caller,
 			    const struct target *target, uint32_t flags, bool temporary,
 			    struct object *object)
 {
+	static const struct quota_limit limit = { UNPUBLISHED_TOTAL, UNPUBLISHED_PER_USER };
 	_cleanup_close_ int theirs = -EBADF;
 	struct unpublished *unpublished;
-	char link[16];
 	struct stat st;
 
 	if (fstat(object->fd, &st) < 0)
 		return errno;
-	snprintf(link, sizeof(link), "%d", object->fd);
-	creds_reset(&broker->creds);
-	theirs = openat(broker->env.proc_fds, link,
-			(flags & WIRE_READ ? O_RDWR : O_WRONLY) |
-				(flags & WIRE_APPEND ? O_APPEND : 0) | O_CLOEXEC);
-	/* An ordinary user's broker can't reopen a file of mode 0400; then both share the opening.
-	 */
-	if (theirs < 0 && errno == EACCES && (flags & WIRE_READ) && !(flags & WIRE_APPEND))
-		theirs = fcntl(object->fd, F_DUPFD_CLOEXEC, 0);
+	theirs = open_nameless(broker, object->fd, st.st_mode & 07777, flags);
 	if (theirs < 0)
-		return errno == EMFILE ? ENFILE : errno;
+		return theirs == -EMFILE ? ENFILE : -theirs;
 	unpublished = calloc(1, sizeof(*unpublished) + target->name.size + 1);
 	if (!unpublished)
 		return ENOMEM;
+	if (quota_charge(&broker->quota, &unpublished->charge, RESOURCE_UNPUBLISHED,
+			 caller->peer.ids.uid, caller->peer.sandboxed, &limit) < 0) {
+		free(unpublished);
+		return EDQUOT;
+	}
 	memcpy(unpublished->name, target->name.text, target->name.size);
 	unpublished->instance = target->instance;
 	unpublished->ino = st.st_ino;

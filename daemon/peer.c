@@ -49,7 +49,7 @@ void peer_string_free(char **string)
 	*string = peer_empty;
 }
 
-static void peer_init(struct peer *peer)
+void peer_init(struct peer *peer)
 {
 	*peer = (struct peer){
 		.unit = peer_empty,
@@ -165,13 +165,7 @@ static int check_alive(int pidfd)
 	return r ? -ESRCH : 0;
 }
 
-/* A process that is being looked at: both are of the same one as long as it lives. */
-struct process {
-	int pidfd;     /* borrowed */
-	int directory; /* /proc/PID */
-};
-
-static int process_read(char **ret, const struct process *process, const char *name)
+int process_read(char **ret, const struct process *process, const char *name)
 {
 	_cleanup_free_ char *text = NULL;
 	int r, alive;
@@ -237,9 +231,8 @@ static int read_unit(struct peer *peer, const struct process *process)
 	return peer_unit_from_cgroup(cgroup, peer->ids.uid, &peer->unit, &peer->user_unit);
 }
 
-/* Everything that /proc says of a peer whose ids are known; status is of the same process. */
-static int read_process(struct peer *peer, const struct peer_self *self,
-			const struct process *process, const char *status)
+int process_identify(struct peer *peer, const struct peer_self *self,
+		     const struct process *process, const char *status)
 {
 	int r, other;
 
@@ -261,7 +254,7 @@ static int read_process(struct peer *peer, const struct peer_self *self,
 	return read_unit(peer, process);
 }
 
-static int pid_to_pidfd(pid_t pid)
+int process_pidfd(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
@@ -290,8 +283,7 @@ static int socket_groups(struct ids *ids, int socket)
 	return 0;
 }
 
-/* A security module's text may end in a NUL byte or a line end, or not. */
-static int copy_label(char **ret, const char *text, size_t size)
+int peer_label_copy(char **ret, const char *text, size_t size)
 {
 	size = strnlen(text, size);
 	while (size && text[size - 1] == '\n')
@@ -315,7 +307,7 @@ static int socket_label(char **ret, int socket)
 		if (!large)
 			return -ENOMEM;
 	}
-	return copy_label(ret, text, size);
+	return peer_label_copy(ret, text, size);
 }
 
 /* What the socket itself tells, without /proc. */
@@ -346,7 +338,7 @@ static int read_connected_process(struct peer *peer, const struct peer_self *sel
 	struct process process;
 	int r;
 
-	pidfd = self->has_peerpidfd ? socket_pidfd(peer->socket) : pid_to_pidfd(peer->pid);
+	pidfd = self->has_peerpidfd ? socket_pidfd(peer->socket) : process_pidfd(peer->pid);
 	if (pidfd < 0)
 		return pidfd;
 	peer->pinned = self->has_peerpidfd;
@@ -355,7 +347,7 @@ static int read_connected_process(struct peer *peer, const struct peer_self *sel
 		return directory;
 	process = (struct process){ .pidfd = pidfd, .directory = directory };
 	r = process_read(&status, &process, "status");
-	return r < 0 ? r : read_process(peer, self, &process, status);
+	return r < 0 ? r : process_identify(peer, self, &process, status);
 }
 
 static int set_app(struct peer *peer, const char *app, const struct ids *maker)
@@ -404,7 +396,7 @@ int peer_pidfd(const struct peer *peer, const struct peer_self *self)
 
 	if (peer->pid <= 0 || (!ask_socket && !peer->start_time))
 		return -EOPNOTSUPP;
-	pidfd = ask_socket ? socket_pidfd(peer->socket) : pid_to_pidfd(peer->pid);
+	pidfd = ask_socket ? socket_pidfd(peer->socket) : process_pidfd(peer->pid);
 	if (pidfd < 0)
 		return pidfd;
 	r = check_alive(pidfd);
@@ -453,7 +445,7 @@ static int read_label(struct peer *peer, const struct process *process)
 	if (r <= 0)
 		return r;
 	r = process_read(&label, process, "attr/current");
-	return r < 0 ? r : copy_label(&peer->label, label, strlen(label));
+	return r < 0 ? r : peer_label_copy(&peer->label, label, strlen(label));
 }
 
 int peer_from_pid(struct peer *ret, const struct peer_self *self, pid_t pid)
@@ -467,7 +459,7 @@ int peer_from_pid(struct peer *ret, const struct peer_self *self, pid_t pid)
 	peer_init(&peer);
 	if (pid <= 0)
 		return -ESRCH;
-	pidfd = pid_to_pidfd(pid);
+	pidfd = process_pidfd(pid);
 	if (pidfd < 0)
 		return pidfd;
 	directory = proc_open_process(self->proc, pid);
@@ -480,7 +472,7 @@ int peer_from_pid(struct peer *ret, const struct peer_self *self, pid_t pid)
 	if (r == 0)
 		r = ids_from_status(&peer.ids, status);
 	if (r == 0)
-		r = read_process(&peer, self, &process, status);
+		r = process_identify(&peer, self, &process, status);
 	if (r == 0)
 		r = read_label(&peer, &process);
 	if (r < 0)

@@ -33,7 +33,7 @@ struct peer {
 	uint64_t start_time; /* of pid, field 22 of /proc/PID/stat, in clock ticks; 0: unknown */
 	uint64_t effective_caps; /* CapEff; 0 when sandboxed */
 	bool sandboxed;		 /* through a context, or another pid or user namespace */
-	bool pinned;		 /* by SO_PEERPIDFD, so pid is surely the one that connected */
+	bool pinned;		 /* by a pidfd of who connected: pid is surely that process */
 	char *unit;		 /* of the system manager, "" when none */
 	char *user_unit;	 /* of a user's manager, "" when none */
 	char *label;		 /* the security module's, "" when none */
@@ -68,6 +68,27 @@ void peer_self_done(struct peer_self *self);
 int peer_from_socket(struct peer *ret, const struct peer_self *self, int socket, const char *app,
 		     const struct ids *maker, bool require_pidfd);
 void peer_done(struct peer *peer);
+
+/* What a bus says of one that is connected to it. All borrowed. */
+struct peer_credentials {
+	uid_t uid;
+	pid_t pid;
+	const gid_t *groups; /* with has_groups; else those of /proc */
+	size_t group_count;
+	bool has_groups;
+	const char *label; /* of label_size bytes */
+	size_t label_size;
+	int pidfd; /* -EBADF: the bus has none, so it is not pinned */
+};
+
+/*
+ * The same for a client of a bus. It is sandboxed when it is xdg-dbus-proxy, too: on the bus that
+ * is a process of the user's in a sandboxed program's place. 0, or -errno when it can't be told
+ * who it is. Who asks makes sure afterwards that the name on the bus was still there: before that
+ * the process may have been another that has got its number.
+ */
+int peer_from_bus(struct peer *ret, const struct peer_self *self,
+		  const struct peer_credentials *credentials);
 
 /*
  * A descriptor of the process that connected, close-on-exec, owned by the caller:

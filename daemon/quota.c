@@ -47,6 +47,11 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 	return 0;
 }
 
+uint32_t quota_used(const struct charge *charge)
+{
+	return charge->user ? charge->user->count[charge->resource] : 0;
+}
+
 void quota_release(struct quota *quota, struct charge *charge)
 {
 	struct quota_user *user = charge->user;

@@ -14,7 +14,9 @@ enum resource {
 	RESOURCE_CONNECTION,
 	RESOURCE_CONTEXT,
 	RESOURCE_POOL,
-	RESOURCE_TEMPORARY, /* a temporary name */
+	RESOURCE_TEMPORARY,   /* a temporary name */
+	RESOURCE_UNPUBLISHED, /* an object without a name yet: a descriptor of ours */
+	RESOURCE_SUBSCRIPTION,
 	RESOURCE_COUNT,
 };
 
@@ -53,6 +55,8 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 		 bool sandboxed, const struct quota_limit *limit);
 /* Gives it back; does nothing with an empty one. */
 void quota_release(struct quota *quota, struct charge *charge);
+/* How much of this its user has. */
+uint32_t quota_used(const struct charge *charge);
 /* The turns of who has a charge. */
 struct turns *quota_turns(const struct charge *charge);
 void quota_done(struct quota *quota);

@@ -264,13 +264,18 @@ static void free_event(struct event **event)
 void server_free(struct server *server)
 {
 	struct listener *listener;
-	struct client *client;
+	struct client *client, *next;
 
 	if (!server)
 		return;
 	server->paused = false;
+	for (client = LIST_FIRST(&server->clients); client; client = next) {
+		next = LIST_NEXT(client, entry);
+		client_drop(client);
+	}
 	while ((client = LIST_FIRST(&server->clients)))
 		client_free(client);
+	bus_free(server->bus);
 	broker_free(server->broker);
 	while ((listener = LIST_FIRST(&server->listeners)))
 		listener_free(listener);
@@ -305,6 +310,11 @@ int server_load(struct server *server)
 int server_add_listener(struct server *server, int fd, bool refuses_descriptors)
 {
 	return listener_add(server, fd, NULL, refuses_descriptors);
+}
+
+int server_add_bus(struct server *server, const char *address)
+{
+	return bus_new(&server->bus, server, address);
 }
 
 int server_add_client(struct server *server, int fd)

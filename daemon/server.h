@@ -38,6 +38,9 @@ int server_add_listener(struct server *server, int fd, bool refuses_descriptors)
 /* Serves a connected socket (taken). 0 or -errno: then it was turned away. */
 int server_add_client(struct server *server, int fd);
 
+/* Serves on D-Bus, too, once it is loaded and as soon as there is a bus. 0 or -ENOMEM. */
+int server_add_bus(struct server *server, const char *address);
+
 /* Signals: SIGTERM and SIGINT stop, SIGHUP loads. 0 or -errno. */
 int server_catch_signals(struct server *server);
 /* Until server_stop(), or the keeper has ended: 0 or -errno. */

@@ -7,6 +7,7 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
+#include "daemon/bus.h"
 #include "daemon/closer.h"
 #include "daemon/server.h"
 
@@ -54,6 +55,7 @@ struct server {
 	const struct server_setup *setup;
 	struct event_base *base;
 	struct broker *broker;
+	struct bus *bus; /* NULL: on none */
 	struct broker_edge edge;
 	struct loop loop;
 	struct event *keeper_event, *tick_event, *resume_event;

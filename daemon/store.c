@@ -216,6 +216,8 @@ static void ready(struct store *store, struct instance *instance)
 		directory_sweep(instance->writable);
 	instance->state = INSTANCE_READY;
 	instance->last_used_ms = store->now_ms;
+	if (store->events->ready)
+		store->events->ready(store->events->context, instance);
 	instance_wake(instance);
 }
 
@@ -390,7 +392,8 @@ static void let_go(struct store *store, struct instance *instance)
 		return;
 	}
 	instance_free(store, instance);
-	if (!pool->closed || pool->instances)
+	/* It may be about to be configured again. */
+	if (!pool->closed || pool->instances || pool->has_next)
 		return;
 	store_notice(store, LOG_NOTICE, "pool \"%s\", no longer configured, is gone",
 		     pool->config.name);
@@ -416,7 +419,7 @@ static void released(struct store *store, struct instance *instance, const struc
 				     failure->advice);
 		return;
 	}
-	if (task->for_apply) {
+	if (task->for_apply && pool->changing) {
 		instance_close(instance);
 		instance->state = INSTANCE_EMPTY;
 		return;

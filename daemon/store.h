@@ -71,12 +71,12 @@ TAILQ_HEAD(instance_list, instance);
 
 /* One definition. */
 struct pool {
-	struct pool_config config;  /* a copy: it outlives the configuration that it came from */
-	bool closed;		    /* its definition is gone: kept until it is empty */
-	bool fresh;		    /* came with the configuration that is being applied */
-	bool has_next;		    /* the definition that is being applied: */
+	struct pool_config config; /* a copy: it outlives the configuration that it came from */
+	bool closed;		   /* its definition is gone: kept until it is empty */
+	bool fresh;		   /* came with the configuration that is being applied */
+	bool has_next;		   /* the definition that is being applied: */
 	struct pool_config next;
-	bool changing; /* to another kind by it: its instances are being emptied */
+	bool changing;		    /* to another kind by it: its instances are being emptied */
 	struct instance *single;    /* of a pool that is not `per`: the request's short way */
 	struct instance *instances; /* all of them: a hash by owner */
 	TAILQ_ENTRY(pool) entry;
@@ -89,6 +89,8 @@ struct store_events {
 	void (*notice)(void *context, int priority,
 		       const char *text);			     /* syslog priority; one line */
 	void (*applied)(void *context, int error, const char *text); /* store_apply() has ended */
+	/* Its directories are there, maybe others than before. May be NULL. */
+	void (*ready)(void *context, const struct instance *instance);
 };
 
 struct store_setup {

@@ -107,26 +107,6 @@ static void start_single(struct store *store, struct pool *pool)
 		instance_start(store, instance, store->apply.phase == APPLY_ASKING);
 }
 
-/* Asks for each instance to have the limits that the pool is to have. */
-static void ask_resize(struct store *store, struct pool *pool)
-{
-	struct pool_config before = pool->config;
-
-	pool->config.size_bytes = pool->next.size_bytes;
-	pool->config.objects = pool->next.objects;
-	for (struct instance *i = pool->instances; i; i = i->hh.next) {
-		int error = 0;
-
-		if (i->state == INSTANCE_READY)
-			error = instance_ask(store, i, KEEPER_RESIZE, true);
-		if (error < 0)
-			refuse(store, -error, "the pool \"%s\" can't be resized: %s",
-			       pool->config.name, strerror(-error));
-	}
-	pool->config.size_bytes = before.size_bytes;
-	pool->config.objects = before.objects;
-}
-
 /* What the keeper is at already is waited for, too. */
 static void adopt_task(struct store *store, const struct instance *instance)
 {
@@ -138,6 +118,35 @@ static void adopt_task(struct store *store, const struct instance *instance)
 		task->for_apply = true;
 		store->apply.outstanding++;
 	}
+}
+
+/* Asks for it to have the limits that its pool is to have. */
+static void ask_resize(struct store *store, struct instance *instance)
+{
+	struct pool_config *config = &instance->pool->config;
+	struct pool_config before = *config;
+	int error = 0;
+
+	switch (instance->state) {
+	case INSTANCE_MAKING:
+	case INSTANCE_RELEASING:
+		/* Only then can it be told whether they are enough. */
+		adopt_task(store, instance);
+		break;
+	case INSTANCE_READY:
+		config->size_bytes = instance->pool->next.size_bytes;
+		config->objects = instance->pool->next.objects;
+		error = instance_ask(store, instance, KEEPER_RESIZE, true);
+		config->size_bytes = before.size_bytes;
+		config->objects = before.objects;
+		break;
+	case INSTANCE_EMPTY:
+	case INSTANCE_ABSENT:
+		break;
+	}
+	if (error < 0)
+		refuse(store, -error, "the pool \"%s\" can't be resized: %s", config->name,
+		       strerror(-error));
 }
 
 /* It is about to be another kind of pool: nobody may have anything in it. */
@@ -199,8 +208,9 @@ static void prepare_change(struct store *store, struct pool *pool, const struct 
 			ask_empty(store, i);
 		return;
 	}
-	if (!same_limits(&pool->config, wanted))
-		ask_resize(store, pool);
+	for (struct instance *i = pool->instances; i; i = i->hh.next)
+		if (!same_limits(&pool->config, wanted))
+			ask_resize(store, i);
 	ask_again(store, pool);
 }
 
@@ -259,16 +269,27 @@ static void refuse_for(struct store *store, const struct instance *instance,
 		       name, of, owner, failure->step, strerror(failure->error), failure->advice);
 }
 
+/* The keeper was at it already; now comes what the new definition needs. */
+static void go_on(struct store *store, struct instance *instance)
+{
+	const struct pool *pool = instance->pool;
+
+	if (pool->changing)
+		ask_empty(store, instance);
+	else if (pool->has_next && !same_limits(&pool->config, &pool->next))
+		ask_resize(store, instance);
+}
+
 void apply_task_done(struct store *store, struct instance *instance, const struct task *task,
 		     const struct keeper_failure *failure)
 {
 	store->apply.outstanding--;
 	if (!instance || store->apply.phase != APPLY_ASKING)
 		return;
-	if (task->operation != KEEPER_RESIZE && task->operation != KEEPER_RELEASE) {
-		/* What can't be made on this machine is absent: no reason to refuse the rest. */
-		if (instance->pool->changing)
-			ask_empty(store, instance);
+	/* What can't be made on this machine is absent: no reason to refuse the rest. */
+	if (task->operation != KEEPER_RESIZE &&
+	    (task->operation != KEEPER_RELEASE || !instance->pool->changing)) {
+		go_on(store, instance);
 		return;
 	}
 	if (failure->error == 0)
@@ -360,12 +381,11 @@ static void commit_pool(struct store *store, struct pool *pool)
 	for (struct instance *i = pool->instances; i; i = i->hh.next)
 		if (i->state == INSTANCE_READY && pool->config.kind == POOL_MADE)
 			i->limit_bytes = pool->config.size_bytes;
-	if (!changed)
-		return;
 	/* Whoever was its one instance isn't of any owner, and goes. */
 	if (pool->config.per != POOL_PER_NONE)
 		pool->single = NULL;
-	restart(store, pool, false);
+	if (changed)
+		restart(store, pool, false);
 	start_single(store, pool);
 }
 

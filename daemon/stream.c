@@ -122,6 +122,13 @@ static bool may_list(struct broker *broker, const struct caller *caller,
 	       store_pool(broker->store, rule->config->pool) == instance->pool;
 }
 
+bool caller_may_list(struct broker *broker, const struct caller *caller,
+		     const struct instance *instance, const char *name)
+{
+	return leads_to(broker, caller, instance, RIGHT_LIST) &&
+	       may_list(broker, caller, instance, name);
+}
+
 static void list_entry(struct broker *broker, struct caller *caller, struct stream *stream,
 		       const struct instance *instance, const char *name, struct reply *reply)
 {
@@ -358,7 +365,8 @@ static void explain_verdict(struct broker *broker, const struct stream *stream,
 	char rights[64];
 
 	reply_field(reply, "name", "/%s", stream->text);
-	reply_field(reply, "verdict", "%s", missing || !rule ? "denied" : "allowed");
+	/* Asked about no right in particular, it is whether there is any. */
+	reply_field(reply, "verdict", "%s", missing || !allow ? "denied" : "allowed");
 	reply_field(reply, "wanted", "%s",
 		    policy_rights_text(rights, sizeof(rights), stream->wanted));
 	if (rule) {

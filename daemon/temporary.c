@@ -35,6 +35,7 @@ struct maker_key {
 struct maker {
 	struct temporaries *temporaries;
 	struct maker_key key;
+	pid_t pid; /* also of one that is held by its name on a bus */
 	int pidfd;
 	struct watch watch;
 	struct ids ids;
@@ -118,6 +119,7 @@ static int maker_new(struct temporaries *all, const struct peer *peer, const str
 		return ENOMEM;
 	maker->temporaries = all;
 	maker->key = *key;
+	maker->pid = peer->pid;
 	maker->watch.ready = maker_ended;
 	LIST_INIT(&maker->names);
 	error = ids_copy(&maker->ids, &peer->ids);
@@ -241,7 +243,7 @@ pid_t temporary_maker(const struct temporaries *temporaries, const struct instan
 {
 	const struct temporary *temporary = find(temporaries, instance, name);
 
-	return temporary && temporary->ino == ino ? (pid_t)temporary->maker->key.pid : 0;
+	return temporary && temporary->ino == ino ? temporary->maker->pid : 0;
 }
 
 void temporary_done(struct temporaries *temporaries)

@@ -20,6 +20,18 @@ int main(void)
 	srunner_add_suite(runner, suite_library());
 	srunner_add_suite(runner, suite_drop_in());
 	srunner_add_suite(runner, suite_broker());
+	srunner_add_suite(runner, suite_shmctl());
+	srunner_add_suite(runner, suite_bus());
+	srunner_add_suite(runner, suite_store());
+	srunner_add_suite(runner, suite_reload());
+	srunner_add_suite(runner, suite_daemon());
+	srunner_add_suite(runner, suite_server());
+	srunner_add_suite(runner, suite_context());
+	srunner_add_suite(runner, suite_hostile());
+	srunner_add_suite(runner, suite_semantics());
+	srunner_add_suite(runner, suite_access());
+	srunner_add_suite(runner, suite_read_only());
+	srunner_add_suite(runner, suite_install());
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -135,6 +135,8 @@ void fixture_start(struct fixture *f, const struct fixture_how *how)
 	ck_assert_int_eq(server_load(f->server), 0);
 	ck_assert_int_eq(
 		server_add_listener(f->server, f->listener.fd, f->listener.refuses_descriptors), 0);
+	if (how->bus_address)
+		ck_assert_int_eq(server_add_bus(f->server, how->bus_address), 0);
 	ck_assert_int_eq(pipe2(f->call_pipe, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(f->done_pipe, O_CLOEXEC), 0);
 	f->call_watch.ready = called;

@@ -45,6 +45,7 @@ struct fixture_how {
 	bool no_table;	  /* a keeper without a table: unshare fails with EPERM */
 	bool always_peek; /* as on a kernel without SO_PASSRIGHTS */
 	const struct keeper_fault *fault;
+	const char *bus_address; /* NULL: on no bus */
 };
 
 /* Starts it and sets SHMBROKER_SOCKET. Asserts that all goes well. */

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who calls on the bus: asked of the bus once a unique name, before its first call is
+ * served, and forgotten with the name. The calls of one caller are answered in their order.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "daemon/bus_private.h"
+#include "daemon/fd.h"
+#include "daemon/log.h"
+#include "daemon/server_private.h"
+
+/* Calls of one caller, and of all, that wait; names that the bus is being asked about. */
+#define CALLS_MAX 64
+#define CALLS_TOTAL_MAX 16384
+#define ASKING_MAX 1024
+
+/* Answers to List and Pools under way, of all callers: each is kept whole until it is sent. */
+#define STREAMING_MAX 4
+
+/* Calls of one caller in a row. */
+#define BURST 16
+
+static const char unknown_text[] = "it can't be told who calls";
+
+static void set_state(struct bus_caller *caller, enum bus_caller_state state)
+{
+	struct bus *bus = caller->bus;
+
+	if (caller->state == BUS_CALLER_STREAMING && caller->current->method->is_listing)
+		bus->streaming--;
+	if (caller->state <= BUS_CALLER_CONFIRMING && state > BUS_CALLER_CONFIRMING)
+		bus->asking--;
+	caller->state = state;
+	if (state == BUS_CALLER_STREAMING && caller->current->method->is_listing)
+		bus->streaming++;
+}
+
+/* In a turn of the loop of its own, after what else is ready now. */
+static void schedule(struct bus_caller *caller)
+{
+	static const struct timeval now = { 0 };
+
+	event_add(&caller->event, &now);
+}
+
+/* Called by the core, in the middle of something. */
+static void wake(struct waiter *waiter)
+{
+	struct caller *caller = (struct caller *)((char *)waiter - offsetof(struct caller, waiter));
+
+	schedule((struct bus_caller *)((char *)caller - offsetof(struct bus_caller, caller)));
+}
+
+/* Somebody's listing has ended: those that waited for that try again. */
+static void wake_listings(struct bus *bus)
+{
+	struct bus_caller *caller;
+
+	for (caller = bus->callers; caller; caller = caller->hh.next)
+		if (caller->state == BUS_CALLER_WAITING && caller->current->method->is_listing)
+			schedule(caller);
+}
+
+/* --- calls that wait --- */
+
+static void call_free(struct bus_call *call)
+{
+	sd_bus_message_unref(call->message);
+	free(call);
+}
+
+/*
+ * What answers a message in its stead: so large messages and descriptors that
+ * hang on them don't have to be kept.
+ */
+static sd_bus_message *stand_in(struct bus *bus, sd_bus_message *message)
+{
+	sd_bus_message *copy = NULL;
+	uint64_t cookie = 0;
+
+	if (sd_bus_message_get_cookie(message, &cookie) < 0 ||
+	    sd_bus_message_new_method_call(bus->sd, &copy, NULL, BUS_PATH, BUS_NAME,
+					   sd_bus_message_get_member(message)) < 0 ||
+	    sd_bus_message_set_sender(copy, sd_bus_message_get_sender(message)) < 0 ||
+	    sd_bus_message_set_expect_reply(copy, sd_bus_message_get_expect_reply(message)) < 0 ||
+	    sd_bus_message_seal(copy, cookie, 0) < 0)
+		return sd_bus_message_unref(copy);
+	return copy;
+}
+
+/* A copy that outlives its message. NULL: no memory. */
+static struct bus_call *call_keep(struct bus *bus, const struct bus_call *call)
+{
+	size_t size = call->request.text_size;
+	struct bus_call *kept = malloc(sizeof(*kept) + size + 1);
+
+	if (!kept)
+		return NULL;
+	*kept = *call;
+	memcpy(kept + 1, call->request.text, size);
+	((char *)(kept + 1))[size] = 0;
+	kept->request.text = (char *)(kept + 1);
+	kept->message = stand_in(bus, call->message);
+	if (!kept->message) {
+		free(kept);
+		return NULL;
+	}
+	return kept;
+}
+
+static struct bus_call *next_call(struct bus_caller *caller)
+{
+	struct bus_call *call = TAILQ_FIRST(&caller->calls);
+
+	if (!call)
+		return NULL;
+	TAILQ_REMOVE(&caller->calls, call, entry);
+	caller->call_count--;
+	caller->bus->call_count--;
+	return call;
+}
+
+static void enqueue(struct bus_caller *caller, const struct bus_call *call)
+{
+	static const char full[] = "too many calls of this connection wait";
+	struct bus *bus = caller->bus;
+	struct bus_call *kept;
+
+	if (caller->call_count >= CALLS_MAX || bus->call_count >= CALLS_TOTAL_MAX) {
+		bus_fail(call->message, EDQUOT, full, strlen(full));
+		return;
+	}
+	kept = call_keep(bus, call);
+	if (!kept) {
+		bus_fail(call->message, ENOMEM, "no memory", strlen("no memory"));
+		return;
+	}
+	TAILQ_INSERT_TAIL(&caller->calls, kept, entry);
+	caller->call_count++;
+	bus->call_count++;
+}
+
+/* --- answers --- */
+
+static void drop_answer(struct bus_caller *caller)
+{
+	caller->answer.message = sd_bus_message_unref(caller->answer.message);
+	caller->answer = (struct bus_answer){ 0 };
+}
+
+/* Its call, kept or not, has been answered. */
+static void finish(struct bus_caller *caller)
+{
+	bool was_listing = caller->current && caller->current->method->is_listing;
+
+	drop_answer(caller);
+	set_state(caller, BUS_CALLER_IDLE);
+	if (caller->current)
+		call_free(caller->current);
+	caller->current = NULL;
+	if (was_listing)
+		wake_listings(caller->bus);
+}
+
+/* What the broker still has of a request that won't be answered. */
+static void abandon(struct bus_caller *caller)
+{
+	const struct request request = { .operation = WIRE_CANCEL, .text = "" };
+	struct reply *reply = &caller->bus->reply;
+
+	store_unwait(&caller->caller.waiter);
+	if (!caller->caller.stream)
+		return;
+	reply_reset(reply);
+	broker_handle(caller->bus->broker, &caller->caller, &request, reply);
+}
+
+static void refuse(struct bus_caller *caller, const struct bus_call *call, int error,
+		   const char *why)
+{
+	const char *text = why ? why : strerror(error);
+
+	abandon(caller);
+	bus_fail(call->message, error, text, strlen(text));
+	finish(caller);
+}
+
+/* From here on the call outlives its message. false: no memory, and it was refused. */
+static bool keep(struct bus_caller *caller, const struct bus_call *call,
+		 enum bus_caller_state state)
+{
+	if (!caller->current)
+		caller->current = call_keep(caller->bus, call);
+	if (!caller->current) {
+		refuse(caller, call, ENOMEM, NULL);
+		return false;
+	}
+	set_state(caller, state);
+	return true;
+}
+
+/* One packet of the broker's, the only one or one of many. */
+static void add_packet(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+{
+	const struct bus_method *method = call->method;
+	struct bus_answer *answer = &caller->answer;
+	int error = 0;
+
+	if (!answer->message) {
+		error = sd_bus_message_new_method_return(call->message, &answer->message) < 0;
+		error = error ? ENOMEM : method->begin ? method->begin(caller, call) : 0;
+	}
+	if (error == 0 && method->add && reply->body_size + reply->fds.count > 0)
+		error = method->add(caller, call, reply);
+	if (error == 0 && !reply->more) {
+		error = method->end ? method->end(caller, call) : 0;
+		if (error == 0 && sd_bus_send(NULL, answer->message, NULL) < 0)
+			error = EMSGSIZE;
+	}
+	if (error) {
+		refuse(caller, call, error, answer->why);
+	} else if (!reply->more) {
+		finish(caller);
+	} else if (keep(caller, call, BUS_CALLER_STREAMING)) {
+		schedule(caller);
+	}
+}
+
+static void handle(struct bus_caller *caller, const struct bus_call *call)
+{
+	struct bus *bus = caller->bus;
+	struct reply *reply = &bus->reply;
+	int error = 0;
+
+	reply_reset(reply);
+	if (call->method->is_listing && call->request.operation &&
+	    bus->streaming >= STREAMING_MAX) {
+		keep(caller, call, BUS_CALLER_WAITING);
+		return;
+	}
+	if (call->request.operation) {
+		error = broker_handle(bus->broker, &caller->caller, &call->request, reply);
+		if (error == 0 && reply->parked) {
+			keep(caller, call, BUS_CALLER_WAITING);
+			return;
+		}
+		if (error == 0)
+			log_outcome(broker_outcome(bus->broker), &caller->caller, &call->request,
+				    reply);
+	}
+	if (error < 0) {
+		refuse(caller, call, -error, NULL);
+	} else if (reply->status) {
+		bus_fail(call->message, reply->status, (char *)reply->body, reply->body_size);
+		finish(caller);
+	} else {
+		add_packet(caller, call, reply);
+	}
+}
+
+static void continue_answer(struct bus_caller *caller)
+{
+	struct bus *bus = caller->bus;
+	struct reply *reply = &bus->reply;
+	int error;
+
+	reply_reset(reply);
+	error = broker_continue(bus->broker, &caller->caller, reply);
+	if (error < 0) {
+		refuse(caller, caller->current, -error, NULL);
+	} else if (reply->status) {
+		bus_fail(caller->current->message, reply->status, (char *)reply->body,
+			 reply->body_size);
+		finish(caller);
+	} else {
+		add_packet(caller, caller->current, reply);
+	}
+}
+
+static void caller_turn(evutil_socket_t fd, short what, void *argument)
+{
+	struct bus_caller *caller = argument;
+	struct bus_call *call;
+
+	(void)fd;
+	(void)what;
+	if (caller->state == BUS_CALLER_WAITING)
+		handle(caller, caller->current);
+	else if (caller->state == BUS_CALLER_STREAMING)
+		continue_answer(caller);
+	for (unsigned i = 0; i < BURST && caller->state == BUS_CALLER_IDLE; i++) {
+		call = next_call(caller);
+		if (!call)
+			break;
+		caller->current = call;
+		handle(caller, call);
+	}
+	if (caller->state == BUS_CALLER_IDLE && caller->call_count > 0)
+		schedule(caller);
+	bus_update(caller->bus);
+}
+
+/* --- who it is --- */
+
+static void caller_free(struct bus_caller *caller)
+{
+	struct bus *bus = caller->bus;
+	struct bus_call *call;
+	bool was_known = caller->state > BUS_CALLER_CONFIRMING;
+
+	event_del(&caller->event);
+	sd_bus_slot_unref(caller->question);
+	while ((call = next_call(caller)))
+		call_free(call);
+	if (caller->state == BUS_CALLER_CONFIRMING)
+		peer_done(&caller->peer);
+	HASH_DELETE(hh, bus->callers, caller);
+	if (was_known) {
+		bus_unsubscribe(caller);
+		finish(caller);
+		caller_done(&caller->caller);
+	} else {
+		bus->asking--;
+	}
+	free(caller);
+}
+
+/* All of its calls get this for an answer, and it is asked again at its next. */
+static void turn_away(struct bus_caller *caller, int error, const char *why)
+{
+	struct bus_call *call;
+
+	log_line(LOG_NOTICE, "turned away on the bus: %s: %s", caller->name, why);
+	while ((call = next_call(caller))) {
+		bus_fail(call->message, error, why, strlen(why));
+		call_free(call);
+	}
+	caller_free(caller);
+}
+
+/* The bus says the same of it as before: so what was read of its process was its own. */
+static int confirmed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	struct bus_caller *caller = userdata;
+	struct bus *bus = caller->bus;
+	const char *why = "no memory for a connection";
+	uint32_t pid;
+	int error;
+
+	(void)ret_error;
+	caller->question = sd_bus_slot_unref(caller->question);
+	if (sd_bus_message_get_error(message) || sd_bus_message_read(message, "u", &pid) < 0 ||
+	    pid != (uint32_t)caller->peer.pid) {
+		turn_away(caller, EACCES, unknown_text);
+		return 0;
+	}
+	caller->caller = (struct caller){ .waiter.wake = wake };
+	error = caller_init_known(&caller->caller, bus->broker, &caller->peer, ++bus->last_name_id,
+				  &why);
+	if (error < 0) {
+		/* What was in peer has been taken. */
+		caller->state = BUS_CALLER_ASKING;
+		turn_away(caller, -error, why);
+		return 0;
+	}
+	set_state(caller, BUS_CALLER_IDLE);
+	caller_turn(-1, 0, caller);
+	return 0;
+}
+
+static int ask(struct bus_caller *caller, const char *member, sd_bus_message_handler_t handler)
+{
+	return sd_bus_call_method_async(caller->bus->sd, &caller->question, "org.freedesktop.DBus",
+					"/org/freedesktop/DBus", "org.freedesktop.DBus", member,
+					handler, caller, "s", caller->name);
+}
+
+static int read_credential(sd_bus_message *message, const char *key,
+			   struct peer_credentials *credentials, bool *ret_has_uid)
+{
+	const void *bytes;
+	uint32_t number;
+	size_t size;
+	int rc;
+
+	if (strcmp(key, "UnixUserID") == 0) {
+		rc = sd_bus_message_read(message, "v", "u", &number);
+		credentials->uid = number;
+		*ret_has_uid = rc >= 0;
+	} else if (strcmp(key, "ProcessID") == 0) {
+		rc = sd_bus_message_read(message, "v", "u", &number);
+		credentials->pid = rc < 0 ? 0 : (pid_t)number;
+	} else if (strcmp(key, "ProcessFD") == 0) {
+		rc = sd_bus_message_read(message, "v", "h", &credentials->pidfd);
+	} else if (strcmp(key, "UnixGroupIDs") == 0 || strcmp(key, "LinuxSecurityLabel") == 0) {
+		bool is_groups = *key == 'U';
+
+		rc = sd_bus_message_enter_container(message, 'v', is_groups ? "au" : "ay");
+		if (rc >= 0)
+			rc = sd_bus_message_read_array(message, is_groups ? 'u' : 'y', &bytes,
+						       &size);
+		if (rc < 0)
+			return rc;
+		if (is_groups) {
+			credentials->groups = bytes;
+			credentials->group_count = size / sizeof(gid_t);
+			credentials->has_groups = true;
+		} else {
+			credentials->label = bytes;
+			credentials->label_size = size;
+		}
+		rc = sd_bus_message_exit_container(message);
+	} else {
+		rc = sd_bus_message_skip(message, "v");
+	}
+	return rc;
+}
+
+/* 0 or -errno: also when something is missing without which nobody is anybody. */
+static int read_credentials(sd_bus_message *message, struct peer_credentials *credentials)
+{
+	bool has_uid = false;
+	const char *key;
+	int rc;
+
+	*credentials = (struct peer_credentials){ .pidfd = -EBADF, .label = "" };
+	rc = sd_bus_message_enter_container(message, 'a', "{sv}");
+	while (rc >= 0 && (rc = sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
+		rc = sd_bus_message_read_basic(message, 's', &key);
+		if (rc >= 0)
+			rc = read_credential(message, key, credentials, &has_uid);
+		if (rc >= 0)
+			rc = sd_bus_message_exit_container(message);
+	}
+	if (rc < 0)
+		return rc;
+	return has_uid && credentials->pid > 0 ? 0 : -EACCES;
+}
+
+static int told_credentials(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	struct bus_caller *caller = userdata;
+	struct peer_credentials credentials;
+	int error;
+
+	(void)ret_error;
+	caller->question = sd_bus_slot_unref(caller->question);
+	error = sd_bus_message_get_error(message) ? -EACCES
+						  : read_credentials(message, &credentials);
+	if (error == 0)
+		error = broker_identify(caller->bus->broker, &credentials, &caller->peer);
+	if (error == -EMFILE || error == -ENFILE) {
+		turn_away(caller, ENFILE, "the broker has no descriptor left");
+	} else if (error < 0) {
+		turn_away(caller, EACCES, unknown_text);
+	} else {
+		set_state(caller, BUS_CALLER_CONFIRMING);
+		if (ask(caller, "GetConnectionUnixProcessID", confirmed) < 0)
+			turn_away(caller, ENOMEM, "no memory to ask who calls");
+	}
+	return 0;
+}
+
+static struct bus_caller *caller_find(struct bus *bus, const char *name)
+{
+	struct bus_caller *caller = NULL;
+
+	HASH_FIND_STR(bus->callers, name, caller);
+	return caller;
+}
+
+/* NULL: the bus can't be asked about it now. */
+static struct bus_caller *caller_new(struct bus *bus, const char *name)
+{
+	size_t size = strlen(name) + 1;
+	struct bus_caller *caller;
+
+	if (bus->asking >= ASKING_MAX)
+		return NULL;
+	caller = calloc(1, sizeof(*caller) + size);
+	if (!caller)
+		return NULL;
+	caller->bus = bus;
+	caller->state = BUS_CALLER_ASKING;
+	TAILQ_INIT(&caller->calls);
+	LIST_INIT(&caller->subscriptions);
+	memcpy(caller->name, name, size);
+	evtimer_assign(&caller->event, bus->server->base, caller_turn, caller);
+	if (ask(caller, "GetConnectionCredentials", told_credentials) < 0) {
+		free(caller);
+		return NULL;
+	}
+	bus->asking++;
+	HASH_ADD_STR(bus->callers, name, caller);
+	return caller;
+}
+
+void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
+{
+	static const char many[] = "too many connections are being looked at";
+	struct bus_caller *caller = caller_find(bus, sender);
+
+	if (!caller)
+		caller = caller_new(bus, sender);
+	if (!caller)
+		bus_fail(call->message, EDQUOT, many, strlen(many));
+	else if (caller->state == BUS_CALLER_IDLE && caller->call_count == 0)
+		handle(caller, call);
+	else
+		enqueue(caller, call);
+}
+
+void bus_caller_gone(struct bus *bus, const char *name)
+{
+	struct bus_caller *caller = caller_find(bus, name);
+
+	if (caller)
+		caller_free(caller);
+}
+
+void bus_callers_free(struct bus *bus)
+{
+	struct bus_caller *caller, *next;
+
+	HASH_ITER(hh, bus->callers, caller, next)
+	caller_free(caller);
+}

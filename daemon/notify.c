@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Watches the pools' directories for subscribers. One inotify descriptor for all of them. */
+#include "daemon/notify.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <syslog.h>
+
+#include "daemon/broker_private.h"
+#include "daemon/fd.h"
+#include "proto/name.h"
+
+#define EVENTS (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM)
+
+/* What is read in one turn of the loop: some thirty events, or one with the longest name. */
+#define READ_BYTES 1024
+_Static_assert(READ_BYTES >= sizeof(struct inotify_event) + NAME_MAX + 1, "room for one event");
+
+/* A directory of an instance. Two pools may have the same one, and then the same number of it. */
+struct watched {
+	int number_inotify;
+	uint32_t number_instance;
+	LIST_ENTRY(watched) entry;
+};
+
+static void notice(struct notify *notify, int priority, const char *text)
+{
+	const struct broker_edge *edge = notify->broker->edge;
+
+	edge->notice(edge->context, priority, text);
+}
+
+static struct watched *find_watched(struct notify *notify, uint32_t number_instance)
+{
+	struct watched *watched;
+
+	LIST_FOREACH (watched, &notify->watched, entry)
+		if (watched->number_instance == number_instance)
+			return watched;
+	return NULL;
+}
+
+/* Takes it off the list; the kernel is told when no other instance has this directory. */
+static void forget(struct notify *notify, struct watched *gone)
+{
+	int number = gone->number_inotify;
+	struct watched *watched;
+
+	LIST_REMOVE(gone, entry);
+	free(gone);
+	LIST_FOREACH (watched, &notify->watched, entry)
+		if (watched->number_inotify == number)
+			return;
+	inotify_rm_watch(notify->inotify, number);
+}
+
+static int begin_watching(struct notify *notify, const struct instance *instance)
+{
+	struct watched *watched = find_watched(notify, instance->number);
+	char path[32];
+	int number;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", instance->writable);
+	creds_reset(&notify->broker->creds);
+	number = inotify_add_watch(notify->inotify, path, EVENTS | IN_ONLYDIR);
+	if (number < 0)
+		return -errno;
+	if (watched && watched->number_inotify == number)
+		return 0;
+	if (watched)
+		forget(notify, watched);
+	watched = malloc(sizeof(*watched));
+	if (!watched)
+		return -ENOMEM;
+	*watched = (struct watched){ .number_inotify = number,
+				     .number_instance = instance->number };
+	LIST_INSERT_HEAD(&notify->watched, watched, entry);
+	return 0;
+}
+
+void notify_ready(struct notify *notify, const struct instance *instance)
+{
+	if (notify->inotify < 0 || instance->writable < 0)
+		return;
+	if (begin_watching(notify, instance) < 0)
+		notice(notify, LOG_WARNING,
+		       "a pool can't be watched for subscribers (fs.inotify.max_user_watches)");
+}
+
+static void tell(struct notify *notify, const struct notification *notification)
+{
+	struct broker *broker = notify->broker;
+	struct subscriber *subscriber;
+
+	LIST_FOREACH (subscriber, &notify->subscribers, entry) {
+		if (*subscriber->pattern &&
+		    fnmatch(subscriber->pattern, notification->name, 0) != 0)
+			continue;
+		if (caller_refresh(broker, subscriber->caller) == 0 &&
+		    caller_may_list(broker, subscriber->caller, notification->instance,
+				    notification->name))
+			subscriber->told(subscriber, notification);
+	}
+}
+
+/* The kernel has stopped watching it: its file system is gone. */
+static void ignored(struct notify *notify, int number)
+{
+	struct watched *watched, *next;
+
+	for (watched = LIST_FIRST(&notify->watched); watched; watched = next) {
+		next = LIST_NEXT(watched, entry);
+		if (watched->number_inotify != number)
+			continue;
+		LIST_REMOVE(watched, entry);
+		free(watched);
+	}
+}
+
+static void happened(struct notify *notify, const struct inotify_event *event)
+{
+	struct notification notification = {
+		.event = event->mask & (IN_CREATE | IN_MOVED_TO) ? NOTIFY_CREATED : NOTIFY_REMOVED,
+		.name = event->name,
+	};
+	struct watched *watched, *next;
+
+	/* Names that can't be an object's are hidden, those that a publication makes first too. */
+	if (event->len == 0 || name_check((struct name){ event->name, strlen(event->name) }, false))
+		return;
+	for (watched = LIST_FIRST(&notify->watched); watched; watched = next) {
+		next = LIST_NEXT(watched, entry);
+		if (watched->number_inotify != event->wd)
+			continue;
+		notification.instance = store_by_number(notify->broker->store,
+							watched->number_instance);
+		if (!notification.instance) {
+			forget(notify, watched);
+			continue;
+		}
+		notification.serial = ++notify->serial;
+		tell(notify, &notification);
+	}
+}
+
+static void inotify_ready(struct watch *watch)
+{
+	struct notify *notify = (struct notify *)((char *)watch - offsetof(struct notify, watch));
+	static _Alignas(struct inotify_event) char buffer[READ_BYTES];
+	ssize_t size = read(notify->inotify, buffer, sizeof(buffer));
+
+	for (ssize_t at = 0; at < size;) {
+		const struct inotify_event *event = (const struct inotify_event *)(buffer + at);
+
+		if (event->mask & IN_Q_OVERFLOW)
+			notice(notify, LOG_WARNING,
+			       "subscribers were not told of everything: too much at a time "
+			       "(fs.inotify.max_queued_events)");
+		else if (event->mask & IN_IGNORED)
+			ignored(notify, event->wd);
+		else
+			happened(notify, event);
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
+}
+
+/* For the first subscriber. 0 or -errno. */
+static int start(struct notify *notify)
+{
+	struct broker *broker = notify->broker;
+	struct instance *instance;
+	int error;
+
+	notify->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (notify->inotify < 0)
+		return -errno;
+	notify->watch.ready = inotify_ready;
+	error = broker->edge->loop->watch(broker->edge->loop, &notify->watch, notify->inotify);
+	if (error < 0) {
+		notify->inotify = fd_close(notify->inotify);
+		return error;
+	}
+	for (instance = store_next(broker->store, 0); instance;
+	     instance = store_next(broker->store, instance->number))
+		notify_ready(notify, instance);
+	return 0;
+}
+
+static void stop(struct notify *notify)
+{
+	struct loop *loop = notify->broker->edge->loop;
+	struct watched *watched;
+
+	if (notify->inotify < 0)
+		return;
+	loop->unwatch(loop, &notify->watch);
+	notify->inotify = fd_close(notify->inotify);
+	while ((watched = LIST_FIRST(&notify->watched))) {
+		LIST_REMOVE(watched, entry);
+		free(watched);
+	}
+}
+
+int notify_subscribe(struct broker *broker, struct subscriber *subscriber)
+{
+	struct notify *notify = &broker->notify;
+	const struct peer *peer = &subscriber->caller->peer;
+	const struct quota_limit limit = { UINT32_MAX,
+					   broker_limits(broker)->subscriptions_per_user };
+	int error;
+
+	error = quota_charge(&broker->quota, &subscriber->charge, RESOURCE_SUBSCRIPTION,
+			     peer->ids.uid, peer->sandboxed, &limit);
+	if (error < 0)
+		return -error;
+	error = notify->inotify < 0 ? start(notify) : 0;
+	if (error < 0) {
+		quota_release(&broker->quota, &subscriber->charge);
+		return -error;
+	}
+	LIST_INSERT_HEAD(&notify->subscribers, subscriber, entry);
+	return 0;
+}
+
+void notify_unsubscribe(struct broker *broker, struct subscriber *subscriber)
+{
+	if (!subscriber->charge.user)
+		return;
+	LIST_REMOVE(subscriber, entry);
+	quota_release(&broker->quota, &subscriber->charge);
+	if (LIST_EMPTY(&broker->notify.subscribers))
+		stop(&broker->notify);
+}
+
+void notify_init(struct notify *notify, struct broker *broker)
+{
+	*notify = (struct notify){ .broker = broker, .inotify = -EBADF };
+}
+
+void notify_done(struct notify *notify)
+{
+	stop(notify);
+}

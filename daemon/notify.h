@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Names that appear in pools and vanish from them, whoever made or removed them: asked of the
+ * kernel (inotify) while somebody subscribes, and at no other time. Called by the edge for its
+ * subscribers and by the broker for each pool that is ready.
+ */
+#ifndef SHMBROKER_NOTIFY_H
+#define SHMBROKER_NOTIFY_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/quota.h"
+#include "daemon/store.h"
+#include "daemon/watch.h"
+
+struct broker;
+struct caller;
+
+enum notify_event { NOTIFY_CREATED, NOTIFY_REMOVED };
+
+struct notification {
+	uint64_t serial; /* the same for all that are told of the same */
+	enum notify_event event;
+	const struct instance *instance;
+	const char *name; /* without a slash */
+};
+
+/* One subscription. Embedded; the first four are set by who subscribes. */
+struct subscriber {
+	struct caller *caller; /* outlives it; who may not list a name isn't told of it */
+	const char *pattern;   /* fnmatch's, without a slash; "": all names. Outlives it, too */
+	/* Called by the loop. Must not end a subscription. */
+	void (*told)(struct subscriber *subscriber, const struct notification *notification);
+	void *context; /* the subscriber's own */
+	struct charge charge;
+	LIST_ENTRY(subscriber) entry;
+};
+
+struct notify {
+	struct broker *broker;
+	int inotify; /* -EBADF: nobody subscribes */
+	struct watch watch;
+	uint64_t serial;
+	LIST_HEAD(, subscriber) subscribers;
+	LIST_HEAD(, watched) watched; /* directories */
+};
+
+void notify_init(struct notify *notify, struct broker *broker);
+void notify_done(struct notify *notify);
+
+/*
+ * Tells it of what happens from here on. 0, or an errno for the client: EDQUOT
+ * (subscriptions-per-user), ENOMEM, ENFILE, EMFILE. The charge is the caller's.
+ */
+int notify_subscribe(struct broker *broker, struct subscriber *subscriber);
+/* Does nothing with a zeroed one. */
+void notify_unsubscribe(struct broker *broker, struct subscriber *subscriber);
+
+/* A pool's directory is there, maybe another one than before. */
+void notify_ready(struct notify *notify, const struct instance *instance);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names of objects: given, taken away, looked at. For the broker, as object.c is. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/directory.h"
+#include "daemon/object_private.h"
+
+/* Removing and replacing in a sticky directory is its owner's right. */
+static void act_as_directory_owner(const struct object_env *env, const struct instance *instance)
+{
+	struct ids owner = { .uid = instance->directory_uid, .gid = instance->directory_gid };
+
+	if (owner.uid != env->self->uid && env->self->may_set_ids &&
+	    creds_assume(env->creds, &owner, 0) == 0)
+		return;
+	creds_reset(env->creds);
+}
+
+int object_unlink(const struct object_env *env, struct instance *instance, const struct peer *peer,
+		  const char *name)
+{
+	const char *why = NULL;
+	int error;
+
+	if (instance->pool->config.access == POOL_ACCESS_GRANT) {
+		act_as_directory_owner(env, instance);
+	} else {
+		error = object_act_as(env, instance, peer, &why);
+		if (error)
+			return error;
+	}
+	error = directory_unlink(instance->writable, name);
+	return error == ENOTEMPTY ? ENOTEMPTY : object_errno(error);
+}
+
+static int replace(const struct object_env *env, struct instance *instance, int fd,
+		   const char *name, const char **ret_why)
+{
+	char hidden[HIDDEN_NAME_SIZE];
+	int error;
+
+	error = object_hidden_name(hidden);
+	if (error == 0)
+		error = object_link(env, fd, instance->writable, hidden);
+	if (error)
+		return object_errno(error);
+	if (instance->pool->config.access == POOL_ACCESS_GRANT)
+		act_as_directory_owner(env, instance);
+	if (renameat(instance->writable, hidden, instance->writable, name) == 0)
+		return 0;
+	error = errno;
+	unlinkat(instance->writable, hidden, 0);
+	if (error == EISDIR)
+		return EINVAL;
+	if (instance->pool->config.access == POOL_ACCESS_GRANT && error == EPERM) {
+		*ret_why = "the pool's directory belongs to another user and is sticky: "
+			   "nothing can be replaced in it";
+		return EOPNOTSUPP;
+	}
+	return object_errno(error);
+}
+
+int object_publish(const struct object_env *env, struct instance *instance, const struct peer *peer,
+		   int fd, const char *name, bool with_replace, const char **ret_why)
+{
+	int error;
+
+	if (instance->pool->config.access == POOL_ACCESS_GRANT) {
+		creds_reset(env->creds);
+	} else {
+		error = object_act_as(env, instance, peer, ret_why);
+		if (error)
+			return error;
+	}
+	if (with_replace)
+		return replace(env, instance, fd, name, ret_why);
+	return object_errno(object_link(env, fd, instance->writable, name));
+}
+
+int object_stat(const struct instance *instance, const char *name, struct object_info *ret)
+{
+	struct statx sx;
+
+	if (statx(instance->writable, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME,
+		  &sx) < 0)
+		return object_errno(errno);
+	*ret = (struct object_info){
+		.size = sx.stx_size,
+		.allocated = sx.stx_blocks * 512,
+		.ino = sx.stx_ino,
+		.uid = sx.stx_uid,
+		.gid = sx.stx_gid,
+		.mode = sx.stx_mode,
+	};
+	if (sx.stx_mask & STATX_BTIME)
+		ret->created_ns = (uint64_t)sx.stx_btime.tv_sec * 1000000000 + sx.stx_btime.tv_nsec;
+	return 0;
+}
+
+int object_unlink_if(const struct object_env *env, struct instance *instance,
+		     const struct ids *maker, const char *name, uint64_t ino)
+{
+	struct stat st;
+
+	if (instance->pool->config.access == POOL_ACCESS_GRANT)
+		act_as_directory_owner(env, instance);
+	else if (creds_assume(env->creds, maker, 0) < 0)
+		return EACCES;
+	if (fstatat(instance->writable, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return object_errno(errno);
+	if (st.st_ino != ino)
+		return ENOENT;
+	return object_errno(directory_unlink(instance->writable, name));
+}

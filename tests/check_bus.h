@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the three files of the suite for D-Bus share. */
+#ifndef SHMBROKER_CHECK_BUS_H
+#define SHMBROKER_CHECK_BUS_H
+
+#include <check.h>
+
+extern const char check_bus_config[];
+
+TCase *tcase_bus_queue(void);
+TCase *tcase_bus_callers(void);
+
+#endif

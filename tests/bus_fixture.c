@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,7 +40,8 @@ static const char config_text[] =
 
 bool bus_fixture_possible(void)
 {
-	return access("/usr/bin/dbus-daemon", X_OK) == 0;
+	/* It turns away whom it finds in no passwd. */
+	return access("/usr/bin/dbus-daemon", X_OK) == 0 && getpwuid(geteuid());
 }
 
 static void write_config(struct bus_fixture *fixture)

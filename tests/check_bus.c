@@ -59,7 +59,7 @@ START_TEST(open_stat_list_and_unlink_are_about_the_same_object)
 	struct stat st;
 	int fd;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -137,7 +137,7 @@ START_TEST(both_transports_answer_alike)
 	struct bus_fixture f;
 	struct shmb *c;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	c = fixture_connect(&f.broker);
@@ -183,7 +183,7 @@ START_TEST(an_error_keeps_its_number_and_says_why)
 	struct bus_fixture f;
 	int error;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -230,7 +230,7 @@ START_TEST(explain_names_the_rule_and_those_passed_over)
 	unsigned count = 0;
 	const char *text;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_eq(bus_fixture_call(f.client, &reply, NULL, "Explain", "sasa{sv}", "/read-1",
@@ -272,7 +272,7 @@ START_TEST(a_context_made_on_the_bus_serves_and_ends_with_its_hold)
 	struct shmb *c;
 	int hold;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_eq(bus_fixture_call(f.client, &reply, NULL, "CreateContext", "sa{sv}",
@@ -304,7 +304,7 @@ START_TEST(properties_are_those_of_who_reads)
 	const char *text;
 	int supported;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_ge(get_property(f.client, "Version", &reply, "s"), 0);
@@ -339,7 +339,7 @@ START_TEST(a_reload_is_answered_when_it_counts)
 	struct bus_fixture f;
 	char text[256];
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_eq(bus_fixture_open(f.client, "/no-1", "rdonly", 0), -EACCES);
@@ -386,7 +386,7 @@ START_TEST(introspection_is_the_file_that_is_shipped)
 	const char *xml;
 	FILE *file;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_ge(sd_bus_call_method(f.client, BUS_TEST_NAME, BUS_TEST_PATH,
 					    "org.freedesktop.DBus.Introspectable", "Introspect",
@@ -414,7 +414,7 @@ START_TEST(busctl_is_answered)
 	struct bus_fixture f;
 	FILE *pipe;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(access("/usr/bin/busctl", X_OK) == 0, "no busctl");
 	bus_fixture_start(&f, check_bus_config);
 	snprintf(command, sizeof(command),

@@ -39,7 +39,7 @@ START_TEST(who_has_vanished_before_it_was_known_gets_nothing)
 {
 	struct bus_fixture f;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	for (int i = 0; i < 20; i++) {
 		fixture_call(&f.broker, create_and_vanish, &f);
@@ -88,7 +88,7 @@ START_TEST(each_caller_acts_as_himself)
 	struct user_test test = { .act = open_others_object };
 	struct bus_fixture f;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_is_root(), "needs root to be somebody else");
 	bus_fixture_start(&f, check_bus_config);
 	test.fixture = &f;
@@ -132,7 +132,7 @@ START_TEST(who_cannot_be_told_or_is_a_proxy_counts_for_nobody)
 				   sd_bus * client) = { change_user, be_a_proxy, be_no_proxy };
 	struct bus_fixture f;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_is_root(), "needs root to be somebody else");
 	bus_fixture_start(&f, check_bus_config);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(*acts); i++) {
@@ -152,7 +152,7 @@ START_TEST(a_temporary_name_goes_with_the_unique_name)
 	struct bus_fixture f;
 	sd_bus *other;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	other = bus_fixture_connect(&f);
 	ck_assert_int_eq(bus_fixture_call(other, NULL, NULL, "Open", "sasua{sv}", "/fleeting", 2,
@@ -232,7 +232,7 @@ START_TEST(signals_reach_who_may_list_the_name_whoever_made_it)
 	int ready[2];
 	void *rc;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_is_root(), "needs root to be somebody else");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
@@ -264,7 +264,7 @@ START_TEST(subscriptions_are_limited_told_once_and_end)
 	struct shmb *c;
 	int fd;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	c = fixture_connect(&f.broker);
@@ -305,7 +305,7 @@ START_TEST(a_stopped_bus_is_no_matter_for_the_socket)
 	struct shmb *c;
 	int status;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	subscribe(f.client, &heard, "/*");
 	ck_assert_int_eq(kill(f.pid, SIGSTOP), 0);
@@ -330,7 +330,7 @@ START_TEST(the_broker_comes_back_to_a_bus_that_comes_back)
 	struct bus_fixture f;
 	struct shmb *c;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	ck_assert_int_eq(bus_fixture_call(f.client, NULL, NULL, "Open", "sasua{sv}", "/fleeting", 2,
 					  "rdwr", "creat", 0600, 1, "temporary", "b", true),
@@ -358,7 +358,7 @@ START_TEST(a_name_that_somebody_else_has_is_taken_when_he_leaves)
 	struct bus_fixture f = { 0 };
 	sd_bus *owner;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start_bus(&f);
 	owner = bus_fixture_connect(&f);
 	ck_assert_int_ge(sd_bus_request_name(owner, BUS_TEST_NAME, 0), 0);
@@ -386,7 +386,7 @@ START_TEST(the_policy_keeps_others_off_the_name_and_descriptors_out)
 	struct bus_fixture f;
 	char text[256];
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_is_root(), "needs root to be somebody else");
 	bus_fixture_start(&f, check_bus_config);
 	test.fixture = &f;

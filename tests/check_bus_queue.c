@@ -60,7 +60,7 @@ START_TEST(too_many_calls_that_wait_are_refused_and_the_others_answered)
 	struct many many = { 0 };
 	struct bus_fixture f;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	many.client = bus_fixture_connect(&f);
 	fixture_call(&f.broker, call_often, &many);
@@ -93,7 +93,7 @@ START_TEST(calls_behind_one_that_waits_for_its_pool_come_in_their_order)
 	struct bus_fixture f;
 	unsigned next = 0;
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	bus_fixture_start(&f, check_bus_config);
 	for (size_t i = 0; i < 4; i++) {
@@ -155,7 +155,7 @@ START_TEST(a_listing_has_all_names_that_a_message_can_carry)
 	struct bus_fixture f;
 	char path[300];
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
 		snprintf(path, sizeof(path), "%s/%s", f.broker.host, odd[i]);
@@ -177,7 +177,7 @@ START_TEST(a_listing_ends_at_a_hundred_thousand)
 	struct bus_fixture f;
 	char path[200];
 
-	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon");
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
 	bus_fixture_start(&f, check_bus_config);
 	fill(f.broker.host, 100001);
 	ck_assert_int_eq(bus_fixture_call(f.client, NULL, NULL, "List", "s", "/n*"), E2BIG);

@@ -88,7 +88,7 @@ static void become(const struct start *start, int gate)
 	if (start->contained &&
 	    (unshare(CLONE_NEWUSER) < 0 || write(gate, &byte, 1) != 1 || read(gate, &byte, 1) != 1))
 		_exit(97);
-	if ((uid != 0 || start->contained) &&
+	if (((uid != 0 && uid != geteuid()) || start->contained) &&
 	    (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
 	     setresuid(uid, uid, uid) < 0))
 		_exit(98);
@@ -208,11 +208,32 @@ static bool is_missing(const char *path)
 	return access(path, F_OK) < 0 && errno == ENOENT;
 }
 
+/* The mode that was asked for less the caller's umask alone: the daemon's own is no matter. */
+static void check_mode(struct shmb *c)
+{
+	const struct shmb_how how = { .oflag = O_RDWR | O_CREAT | O_EXCL, .mode = 0666, .size = 1 };
+	mode_t before = umask(022);
+	struct shmb_info info;
+
+	for (int sized = 0; sized < 2; sized++) {
+		int fd = sized ? shmb_open_how(c, "/a-mode", &how, sizeof(how))
+			       : shmb_open(c, "/a-mode", O_RDWR | O_CREAT | O_EXCL, 0666);
+
+		ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+		close(fd);
+		ck_assert_int_eq(shmb_stat(c, "/a-mode", &info, sizeof(info)), 0);
+		ck_assert_uint_eq(info.mode, 0644);
+		ck_assert_int_eq(shmb_unlink(c, "/a-mode"), 0);
+	}
+	umask(before);
+}
+
 static void check_served(const char *socket)
 {
 	struct shmb *c;
 
 	ck_assert_int_eq(shmb_connect(&c, socket), 0);
+	check_mode(c);
 	close(make_object(c, "/a-1"));
 	ck_assert_int_eq(try_open(c, "/a-1", O_RDONLY), 0);
 	ck_assert_int_eq(try_open(c, "/h-1", O_RDWR | O_CREAT), 0);

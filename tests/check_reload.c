@@ -35,7 +35,7 @@ static uint64_t objects_of_pool(int object)
 
 static struct shmb *begin(struct fixture *fixture)
 {
-	fixture_start(fixture, &(struct fixture_how){ .config = BOTH });
+	fixture_start(fixture, &(struct fixture_how){ .config = BOTH, .is_user = !test_is_root() });
 	return fixture_connect(fixture);
 }
 
@@ -496,7 +496,8 @@ START_TEST(a_reload_meets_a_pool_that_is_being_made_or_released)
 		int fd;
 
 		fixture_start(&fixture, &(struct fixture_how){
-						.config = PER_USER("size = \"1M\" objects = 8") });
+						.config = PER_USER("size = \"1M\" objects = 8"),
+						.is_user = !test_is_root() });
 		c = fixture_connect(&fixture);
 		if (rows[i].releasing) {
 			close(make_object(c, "/a-1"));
@@ -531,7 +532,9 @@ START_TEST(what_was_absent_is_tried_again)
 	snprintf(config, sizeof(config),
 		 "pools: { " HOST " a: { path = \"%s\" } }\nrules: ( " ALL("a", "a") " )\n",
 		 missing);
-	fixture_start(&fixture, &(struct fixture_how){ .config = config, .no_table = true });
+	fixture_start(&fixture, &(struct fixture_how){ .config = config,
+						       .is_user = !test_is_root(),
+						       .no_table = true });
 	c = fixture_connect(&fixture);
 	ck_assert_int_eq(try_open(c, "/a-1", O_RDWR | O_CREAT), -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(shmb_reason(c), missing));

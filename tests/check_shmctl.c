@@ -176,7 +176,8 @@ static void begin(struct fixture *fixture, const char *config)
 {
 	umask(022);
 	unsetenv("XDG_RUNTIME_DIR");
-	fixture_start(fixture, &(struct fixture_how){ .config = config });
+	fixture_start(fixture,
+		      &(struct fixture_how){ .config = config, .is_user = !test_is_root() });
 }
 
 START_TEST(objects_are_made_filled_read_listed_and_removed)

@@ -122,6 +122,8 @@ static int late(struct shmb *c, int error)
 {
 	if (error == -ETIMEDOUT)
 		return shmb_fail(c, error, "no answer in time");
+	if (error == -EINTR)
+		return shmb_fail(c, error, "a signal came");
 	return shmb_fail(c, error, "the broker can't be asked: %s", strerrordesc_np(-error));
 }
 
@@ -155,6 +157,17 @@ int shmb_send(struct shmb_exchange *x, struct iovec *parts, size_t part_count)
  * One packet. The first wait is the socket's own timeout, which was set to the whole of the call's;
  * a signal, or a packet that isn't ours, costs a part of it, and from then on poll(2) has the rest.
  */
+/* Like shmb_wait_for(), but a signal that was handled ends it. */
+static int wait_interruptibly(int fd, shmb_deadline deadline)
+{
+	struct pollfd wanted = { .fd = fd, .events = POLLIN };
+	int ready = poll(&wanted, 1, left_ms(deadline));
+
+	if (ready < 0)
+		return -errno;
+	return ready > 0 ? 0 : -ETIMEDOUT;
+}
+
 static ssize_t receive_packet(struct shmb_exchange *x, struct fdlist *fds)
 {
 	int flags = x->patient && x->c->timeout_ms != 0 ? 0 : MSG_DONTWAIT;
@@ -168,7 +181,8 @@ static ssize_t receive_packet(struct shmb_exchange *x, struct fdlist *fds)
 			return n;
 		flags = MSG_DONTWAIT;
 		x->patient = false;
-		r = shmb_wait_for(x->c->socket, POLLIN, x->deadline);
+		r = x->interruptible ? wait_interruptibly(x->c->socket, x->deadline)
+				     : shmb_wait_for(x->c->socket, POLLIN, x->deadline);
 		if (r < 0)
 			return r;
 	}

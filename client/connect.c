@@ -23,7 +23,12 @@ int shmb_default_timeout_ms = 25000;
 
 void shmb_init(struct shmb *c, int timeout_ms)
 {
-	*c = (struct shmb){ .socket = -EBADF, .pid = shmb_process(), .timeout_ms = timeout_ms };
+	*c = (struct shmb){ .socket = -EBADF,
+			    .pid = shmb_process(),
+			    .uid = geteuid(),
+			    .gid = getegid(),
+			    .timeout_ms = timeout_ms,
+			    .delegation.directories = SHMB_DIRECTORIES_NONE };
 }
 
 int shmb_move_up(int fd)
@@ -216,6 +221,8 @@ int shmb_connect_fd(struct shmb **ret, int fd)
 		return connected(ret, c, r);
 	}
 	c->socket = steal_fd(&owned);
+	/* Somebody else may have connected it: what we did by ourselves would not be as he. */
+	c->delegation.is_refused = true;
 	return connected(ret, c, start(c, shmb_deadline_in(c->timeout_ms)));
 }
 
@@ -227,6 +234,7 @@ void shmb_disconnect(struct shmb *c)
 	if (!c)
 		return;
 	fd_close(c->socket);
+	shmb_directories_close(&c->delegation.directories);
 	free(c->large);
 	free(c);
 	errno = saved;

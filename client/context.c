@@ -38,7 +38,7 @@ static int ask_context(struct context_reply *reply, const char *app)
 	int r;
 
 	if (!name_is_app(app, size))
-		return shmb_fail(reply->c, -EINVAL, "no app can have this id");
+		return shmb_fail(reply->c, -EINVAL, NAME_APP_RULE);
 	memcpy(body + sizeof(uint64_t), app, size);
 	r = shmb_raw_call(reply->c, WIRE_CREATE_CONTEXT, body, sizeof(uint64_t) + size,
 			  take_context, reply);
@@ -56,15 +56,16 @@ int shmb_create_context(struct shmb *c, const struct shmb_context *how, size_t h
 		.directory_size = dir_size,
 		.hold = -EBADF,
 	};
+	struct shmb_context known;
 	_no_cancel_;
 	int r = shmb_begin(c);
 
 	if (r < 0)
 		return r;
-	r = shmb_check_size(how, how_size, sizeof(*how));
+	r = shmb_take(&known, sizeof(known), how, how_size, SHMB_CONTEXT_FIRST);
 	if (r < 0)
 		return shmb_fail(c, r, "a struct shmb_context of another size");
-	if (how->flags != 0 || !how->app)
+	if (known.flags != 0 || !known.app)
 		return shmb_fail(c, -EINVAL, "unknown bits in flags, or no app");
-	return ask_context(&reply, how->app);
+	return ask_context(&reply, known.app);
 }

@@ -10,6 +10,7 @@
 #include "client/process.h"
 
 static _Thread_local char thread_reason[SHMB_REASON_SIZE];
+static _Thread_local bool thread_nobody_asked;
 
 enum drop_in_kind { DROP_IN_SUPPORTED, DROP_IN_OPEN, DROP_IN_UNLINK };
 
@@ -18,6 +19,7 @@ struct drop_in {
 	const char *name;
 	struct shmb_how how;
 	struct shmb_wanted wanted; /* of the two above, checked */
+	bool nobody_asked;	   /* nothing of it can have been done */
 };
 
 void shmb_thread_reason_set(const char *text)
@@ -33,6 +35,11 @@ void shmb_thread_reason_set(const char *text)
 const char *shmb_thread_reason(void)
 {
 	return thread_reason;
+}
+
+bool shmb_thread_nobody_asked(void)
+{
+	return thread_nobody_asked;
 }
 
 static int prepare(struct drop_in *d, struct shmb *c)
@@ -59,13 +66,34 @@ static int check_alive(struct shmb *c)
 	return c->error;
 }
 
-static int ask(const struct drop_in *d, struct shmb *c, shmb_deadline deadline, bool patient)
+/* Without the broker, or -EAGAIN. */
+static int do_delegated(const struct drop_in *d, struct shmb *c, struct shmb_time *time)
 {
 	switch (d->kind) {
 	case DROP_IN_OPEN:
-		return shmb_ask_open(c, &d->wanted, deadline, patient);
+		return shmb_delegated_open(c, &d->wanted, (mode_t)d->how.mode, time);
 	case DROP_IN_UNLINK:
-		return shmb_ask_unlink(c, d->wanted.name, deadline, patient);
+		return shmb_delegated_unlink(c, d->wanted.name, time);
+	default:
+		return -EAGAIN;
+	}
+}
+
+static int ask(struct drop_in *d, struct shmb *c, shmb_deadline deadline, bool patient)
+{
+	struct shmb_time time = { deadline, patient };
+	int r = do_delegated(d, c, &time);
+
+	if (r != -EAGAIN)
+		return r;
+	switch (d->kind) {
+	case DROP_IN_OPEN:
+		r = shmb_want_new(&d->wanted, c, &d->how);
+		if (r < 0)
+			return r;
+		return shmb_ask_open(c, &d->wanted, deadline, time.patient);
+	case DROP_IN_UNLINK:
+		return shmb_ask_unlink(c, d->wanted.name, deadline, time.patient);
 	default:
 		return check_alive(c);
 	}
@@ -83,7 +111,8 @@ static bool is_own_echo(const struct drop_in *d, int result)
 /*
  * Once, and once more when the broker ended meanwhile. A request that it never read is as good as
  * unasked. One that it did read may have taken effect: opens and truncations are the same
- * when done twice, and an answer that can't be told from an echo is not passed on.
+ * when done twice, an unlink has what it wanted, and for the rest an answer that can't be told from
+ * an echo is not passed on.
  */
 static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline deadline,
 		     bool patient)
@@ -94,8 +123,12 @@ static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline d
 	for (bool again = false;; again = true) {
 		int r = process_connect(process, deadline, &patient);
 
+		d->nobody_asked = r < 0 && !may_be_done;
 		if (r == 0)
 			r = ask(d, c, deadline, patient);
+		/* However the name has gone, it is gone, as was asked. */
+		if (may_be_done && is_own_echo(d, r) && d->kind == DROP_IN_UNLINK)
+			return 0;
 		if (may_be_done && is_own_echo(d, r))
 			return shmb_fail(c, -ECONNREFUSED,
 					 "the broker ended during the call, which may have been "
@@ -110,24 +143,47 @@ static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline d
 	}
 }
 
+/* In a delegated pool, or -EAGAIN. */
+static int call_delegated(struct drop_in *d)
+{
+	struct process *process = process_try_lock();
+	int r;
+
+	if (!process)
+		return -EAGAIN;
+	/* What can't be asked is refused where it is told that nobody was. */
+	r = prepare(d, &process->link) == 0 ? do_delegated(d, &process->link, NULL) : -EAGAIN;
+	if (r != -EAGAIN)
+		shmb_thread_reason_set(r < 0 ? process->link.reason : "");
+	process_unlock(process, NULL);
+	return r;
+}
+
 static int call(struct drop_in *d)
 {
 	struct process apart = { 0 };
 	struct process *process;
-	shmb_deadline deadline = shmb_deadline_in(shmb_default_timeout_ms);
+	shmb_deadline deadline;
 	bool patient = true;
 	_no_cancel_;
-	int r = process_lock(&process, &apart, deadline, &patient);
+	int r = call_delegated(d);
 
+	thread_nobody_asked = false;
+	if (r != -EAGAIN)
+		return r;
+	deadline = shmb_deadline_in(shmb_default_timeout_ms);
+	r = process_lock(&process, &apart, deadline, &patient);
 	if (r < 0) {
 		shmb_thread_reason_set(r == -ETIMEDOUT ? "other threads' calls took all the time"
 						       : "no memory");
 		return r;
 	}
 	r = prepare(d, &process->link);
+	d->nobody_asked = r < 0;
 	if (r == 0)
 		r = ask_twice(d, process, deadline, patient);
 	shmb_thread_reason_set(r < 0 ? process->link.reason : "");
+	thread_nobody_asked = d->nobody_asked;
 	process_unlock(process, &apart);
 	return r;
 }
@@ -142,14 +198,18 @@ static int call_posix(struct drop_in *d)
 	return r < 0 ? -1 : r;
 }
 
-bool shmb_supported(void)
+int shmb_look_for_broker(void)
 {
 	struct drop_in d = { .kind = DROP_IN_SUPPORTED };
-	int saved = errno;
-	bool supported = call(&d) == 0;
+	int saved = errno, r = call(&d);
 
 	errno = saved;
-	return supported;
+	return r;
+}
+
+bool shmb_supported(void)
+{
+	return shmb_look_for_broker() == 0;
 }
 
 int shmb_shm_open(const char *name, int oflag, mode_t mode)

@@ -25,16 +25,37 @@
 /* When a call gives up: CLOCK_MONOTONIC in ns; INT64_MAX: never. */
 typedef int64_t shmb_deadline;
 
+/* A pool's directory, by both its mounts; owned. */
+struct shmb_directories {
+	int writable, read_only; /* -EBADF: none */
+	dev_t dev; /* which it is: the program may have put another under either's number */
+	ino_t ino;
+};
+#define SHMB_DIRECTORIES_NONE ((struct shmb_directories){ .writable = -EBADF, .read_only = -EBADF })
+
+/* That of a pool which the broker has delegated: delegate.c. */
+struct shmb_delegation {
+	struct shmb_directories directories;
+	bool is_refused;    /* on this connection */
+	int64_t generation; /* its time of access, as long as it is delegated so */
+	size_t elsewhere_size;
+	char elsewhere[1024]; /* patterns of names that are the broker's to open, each with its NUL
+			       */
+};
+
 struct shmb {
 	int socket; /* owned; -EBADF: none */
 	pid_t pid;  /* who made it: a forked child may not use it */
-	int error;  /* 0, or the -errno of every further call */
+	uid_t uid;  /* the effective ids that it was made with */
+	gid_t gid;
+	int error; /* 0, or the -errno of every further call */
 	int timeout_ms;
 	bool busy;	 /* inside a listing's callback */
 	bool unread;	 /* the broker ended without having read the last request */
 	bool created;	 /* the reply that lost its descriptor had made a new name */
 	uint32_t serial; /* of the last request */
 	uint64_t features;
+	struct shmb_delegation delegation;
 	char *large; /* WIRE_PACKET_MAX bytes, owned; NULL until the first listing */
 	char reason[SHMB_REASON_SIZE];
 	_Alignas(8) char small[SHMB_SMALL_PACKET];
@@ -45,6 +66,7 @@ struct shmb_exchange {
 	struct shmb *c;
 	uint32_t serial;
 	uint16_t operation;
+	bool interruptible; /* a signal's handler ends it: -EINTR */
 	bool patient; /* nothing of the time has passed yet: the socket's own timeout will do */
 	shmb_deadline deadline;
 	char *buffer;
@@ -115,8 +137,29 @@ int shmb_move_up(int fd);
 
 /* This process's pid, for shmb_is_other_process() later. */
 pid_t shmb_process(void);
-/* Whether we are a forked child of `process`. Without a system call where the kernel can mark memory (Linux 4.14). */
+/* Whether we are a forked child of `process`. Without a system call where the kernel can mark
+ * memory (Linux 4.14). */
 bool shmb_is_other_process(pid_t process);
+
+/* --- delegate.c --- */
+
+/* What a call has left for asking. */
+struct shmb_time {
+	shmb_deadline deadline;
+	bool patient; /* as in an exchange; false after one */
+};
+
+/*
+ * Does by itself what can be done in a delegated directory, asking for one first where the broker
+ * may give one (time NULL: nobody is asked). The result as the call's; or -EAGAIN: the broker is to
+ * be asked, in the time that is left.
+ */
+struct shmb_wanted;
+int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t mode,
+			struct shmb_time *time);
+int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *time);
+/* Closes what they still are, unless a number means something else by now. */
+void shmb_directories_close(struct shmb_directories *d);
 
 /* --- object.c: on a connection that is known to be good --- */
 
@@ -129,14 +172,36 @@ struct shmb_wanted {
 /* 0, or -errno with the reason in c. */
 int shmb_want(struct shmb_wanted *ret, struct shmb *c, const char *name,
 	      const struct shmb_how *how);
+/* What the broker has to know of a new object, before it is asked: 0 or -errno likewise. */
+int shmb_want_new(struct shmb_wanted *wanted, struct shmb *c, const struct shmb_how *how);
 int shmb_ask_open(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadline deadline,
 		  bool patient);
+/* PUBLISH of a checked name; flags: WIRE_REPLACE, WIRE_DISCARD. */
+int shmb_ask_publish(struct shmb *c, struct name name, uint64_t flags, shmb_deadline deadline);
+/* reserve.c: SHMB_RESERVE. */
+int shmb_open_reserved(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadline deadline);
+/* WAIT for a checked name; interruptible. */
+int shmb_ask_wait(struct shmb *c, struct name name, shmb_deadline deadline);
 /* UNLINK of a checked name. */
 int shmb_ask_unlink(struct shmb *c, struct name name, shmb_deadline deadline, bool patient);
 /* Strips and checks it: 0 or -errno with the reason. */
 int shmb_name(struct name *ret, struct shmb *c, const char *text, bool for_unlink);
-/* What a caller passed as a structure of `size`: 0, -EINVAL (shorter) or -E2BIG. */
-int shmb_check_size(const void *structure, size_t size, size_t known_size);
+
+/* --- structure.c --- */
+
+/* How long they were in the first release: no program knows them shorter. */
+#define END_OF(type, field) (offsetof(type, field) + sizeof(((type *)NULL)->field))
+#define SHMB_HOW_FIRST END_OF(struct shmb_how, flags)
+#define SHMB_INFO_FIRST END_OF(struct shmb_info, owner)
+#define SHMB_CONTEXT_FIRST END_OF(struct shmb_context, flags)
+
+/*
+ * What a program passed as a structure of `size`, as the library knows it: what the program doesn't
+ * know of it is 0. 0, -EINVAL (shorter than ever) or -E2BIG (more than 0 in what we don't know).
+ */
+int shmb_take(void *ret, size_t known_size, const void *structure, size_t size, size_t first_size);
+/* The other way, for what is returned: 0 or -EINVAL. */
+int shmb_give(void *ret, size_t size, const void *structure, size_t known_size, size_t first_size);
 
 /* --- umask.c --- */
 
@@ -148,6 +213,10 @@ int shmb_umask(mode_t *ret);
 /* This thread's reason. */
 void shmb_thread_reason_set(const char *text);
 const char *shmb_thread_reason(void);
+/* Whether this thread's last call failed before anybody was asked, so that nothing was done. */
+bool shmb_thread_nobody_asked(void);
+/* 0 when one answers, else why not: -errno. errno is kept. */
+int shmb_look_for_broker(void);
 
 /* --- raw.c: what shmctl needs beside the public functions --- */
 
@@ -156,6 +225,12 @@ const char *shmb_thread_reason(void);
  * go on; else the call ends and returns that (> 0 or -errno).
  */
 typedef int (*shmb_raw_fn)(const char *body, size_t body_size, struct fdlist *fds, void *userdata);
+
+/*
+ * The broker need not go on with it. Nothing waits for it: replies that are under way are dropped
+ * by the next call, which knows their serial to be an earlier one's.
+ */
+void shmb_cancel(struct shmb *c, uint32_t serial);
 
 /*
  * Sends one request, body standing behind its struct wire_request, and calls fn (NULL:

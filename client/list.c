@@ -98,7 +98,8 @@ static int list(struct listing *l, const char *pattern, size_t info_size)
 		return shmb_fail(l->c, -EINVAL, "an empty pattern");
 	if (stripped.size > WIRE_REQUEST_MAX - sizeof(struct wire_name))
 		return shmb_fail(l->c, -ENAMETOOLONG, "the pattern is too long");
-	info = calloc(1, info_size);
+	/* A program that knows less of it looks at its beginning. */
+	info = calloc(1, info_size > sizeof(*info) ? info_size : sizeof(*info));
 	if (!info)
 		return shmb_fail(l->c, -ENOMEM, "no memory");
 	l->info = info;
@@ -114,7 +115,7 @@ int shmb_list(struct shmb *c, const char *pattern, size_t info_size, shmb_list_f
 
 	if (r < 0)
 		return r;
-	if (info_size < sizeof(struct shmb_info))
+	if (info_size < SHMB_INFO_FIRST)
 		return shmb_fail(c, -EINVAL, "a struct shmb_info of another size");
 	if (info_size > INFO_SIZE_MAX)
 		return shmb_fail(c, -E2BIG, "a struct shmb_info of another size");

@@ -21,9 +21,10 @@
 
 #define OPEN_IGNORED (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_SYNC | O_DSYNC | O_NOCTTY | LARGEFILE)
 #define OPEN_KNOWN (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | OPEN_IGNORED)
-#define HOW_FLAGS (SHMB_TEMPORARY | SHMB_UNPUBLISHED)
+#define HOW_FLAGS (SHMB_TEMPORARY | SHMB_UNPUBLISHED | SHMB_RESERVE | SHMB_SEALED)
 
-_Static_assert(SHMB_TEMPORARY == WIRE_TEMPORARY && SHMB_UNPUBLISHED == WIRE_UNPUBLISHED,
+_Static_assert(SHMB_TEMPORARY == WIRE_TEMPORARY && SHMB_UNPUBLISHED == WIRE_UNPUBLISHED &&
+		       SHMB_SEALED == WIRE_SEALED,
 	       "the options go over the wire as they are");
 
 int shmb_name(struct name *ret, struct shmb *c, const char *text, bool for_unlink)
@@ -37,18 +38,6 @@ int shmb_name(struct name *ret, struct shmb *c, const char *text, bool for_unlin
 	if (error == ENAMETOOLONG)
 		return shmb_fail(c, -error, "a name of more than %d bytes", WIRE_NAME_MAX);
 	return shmb_fail(c, -error, "no object can have this name");
-}
-
-int shmb_check_size(const void *structure, size_t size, size_t known_size)
-{
-	const char *bytes = structure;
-
-	if (size < known_size)
-		return -EINVAL;
-	for (size_t i = known_size; i < size; i++)
-		if (bytes[i] != 0)
-			return -E2BIG;
-	return 0;
 }
 
 /* 0 or -EINVAL. */
@@ -82,18 +71,20 @@ static bool size_over_limit(uint64_t size)
 {
 	struct rlimit limit;
 
-	if (size > INT64_MAX)
-		return true;
 	return size > 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
 	       limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur;
 }
 
-/* What only a new object has. */
-static int want_new(struct wire_open *wire, struct shmb *c, const struct shmb_how *how)
+int shmb_want_new(struct shmb_wanted *wanted, struct shmb *c, const struct shmb_how *how)
 {
+	struct wire_open *wire = &wanted->wire;
 	mode_t mask;
 	int r;
 
+	if (!(wire->flags & WIRE_CREATE) && !(how->flags & SHMB_UNPUBLISHED))
+		return 0;
+	if (how->size > INT64_MAX)
+		return shmb_fail(c, -EFBIG, "the size is more than any file can have");
 	if (size_over_limit(how->size))
 		return shmb_fail(c, -EFBIG, "the size is over this process's limit (RLIMIT_FSIZE)");
 	r = shmb_umask(&mask);
@@ -118,11 +109,10 @@ int shmb_want(struct shmb_wanted *ret, struct shmb *c, const char *name, const s
 				 "flags that a shared memory object can't be opened with");
 	if (how->flags & ~HOW_FLAGS || how->mode & ~(uint64_t)07777)
 		return shmb_fail(c, -EINVAL, "unknown bits in flags or mode");
-	if (wire.flags & WIRE_CREATE || how->flags & SHMB_UNPUBLISHED) {
-		r = want_new(&wire, c, how);
-		if (r < 0)
-			return r;
-	}
+	if (how->flags & SHMB_SEALED && !(how->flags & SHMB_UNPUBLISHED))
+		return shmb_fail(c, -EINVAL, "what is to be sealed is filled first: unpublished");
+	if (how->flags & SHMB_SEALED && !(c->features & SHMB_FEATURE_SEALED))
+		return shmb_fail(c, -EOPNOTSUPP, "this broker can't seal");
 	ret->wire = wire;
 	return 0;
 }
@@ -140,7 +130,8 @@ static struct shmb_exchange exchange(struct shmb *c, uint16_t operation, shmb_de
 	};
 }
 
-/* Before a create, so that one without a descriptor to be had leaves no name. */
+/* Before what can't be taken back: without a descriptor to be had it leaves no name, and no object
+ * empty. */
 static int check_descriptor_free(struct shmb *c)
 {
 	int probe = fcntl(c->socket, F_DUPFD_CLOEXEC, 0);
@@ -182,7 +173,7 @@ int shmb_ask_open(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadlin
 	struct shmb_reply reply;
 	int r;
 
-	if (wire.flags & WIRE_CREATE) {
+	if (wire.flags & (WIRE_CREATE | WIRE_TRUNCATE)) {
 		r = check_descriptor_free(c);
 		if (r < 0)
 			return r;
@@ -224,14 +215,64 @@ int shmb_ask_unlink(struct shmb *c, struct name name, shmb_deadline deadline, bo
 	return ask_nothing(&x, parts, 2);
 }
 
+int shmb_ask_wait(struct shmb *c, struct name name, shmb_deadline deadline)
+{
+	struct shmb_exchange x = exchange(c, WIRE_WAIT, deadline, false);
+	struct wire_name wire = { 0 };
+	struct iovec parts[] = { { &wire, sizeof(wire) }, { (char *)name.text, name.size } };
+	int r;
+
+	x.interruptible = true;
+	r = ask_nothing(&x, parts, 2);
+	if (r == -ETIMEDOUT || r == -EINTR)
+		shmb_cancel(c, x.serial);
+	return r == -ETIMEDOUT ? shmb_fail(c, r, "no such object yet") : r;
+}
+
+int shmb_ask_publish(struct shmb *c, struct name name, uint64_t flags, shmb_deadline deadline)
+{
+	struct shmb_exchange x = exchange(c, WIRE_PUBLISH, deadline, false);
+	struct wire_publish wire = { .flags = flags };
+	struct iovec parts[] = { { &wire, sizeof(wire) }, { (char *)name.text, name.size } };
+
+	return ask_nothing(&x, parts, 2);
+}
+
+/* The flag is the library's own affair, and nothing on the wire. */
+static int open_reserved(struct shmb *c, struct shmb_wanted *wanted)
+{
+	wanted->wire.options &= ~SHMB_RESERVE;
+	if (wanted->wire.options & WIRE_UNPUBLISHED)
+		return shmb_fail(c, -EINVAL, "an unpublished object is its maker's to reserve");
+	return shmb_open_reserved(c, wanted, shmb_deadline_in(c->timeout_ms));
+}
+
+/* What is done without the broker is done as who the process is now, and a connection is as who it
+ * was. */
+static bool is_as_connected(const struct shmb *c)
+{
+	return c->uid == geteuid() && c->gid == getegid();
+}
+
 static int open_how(struct shmb *c, const char *name, const struct shmb_how *how)
 {
+	struct shmb_time time = { shmb_deadline_in(c->timeout_ms), true };
 	struct shmb_wanted wanted;
 	int r = shmb_want(&wanted, c, name, how);
 
 	if (r < 0)
 		return r;
-	return shmb_ask_open(c, &wanted, shmb_deadline_in(c->timeout_ms), true);
+	if (is_as_connected(c)) {
+		r = shmb_delegated_open(c, &wanted, (mode_t)how->mode, &time);
+		if (r != -EAGAIN)
+			return r;
+	}
+	r = shmb_want_new(&wanted, c, how);
+	if (r < 0)
+		return r;
+	if (how->flags & SHMB_RESERVE)
+		return open_reserved(c, &wanted);
+	return shmb_ask_open(c, &wanted, time.deadline, time.patient);
 }
 
 int shmb_open(struct shmb *c, const char *name, int oflag, mode_t mode)
@@ -245,21 +286,38 @@ int shmb_open(struct shmb *c, const char *name, int oflag, mode_t mode)
 
 int shmb_open_how(struct shmb *c, const char *name, const struct shmb_how *how, size_t how_size)
 {
+	struct shmb_how known;
 	_no_cancel_;
 	int r = shmb_begin(c);
 
 	if (r < 0)
 		return r;
-	r = shmb_check_size(how, how_size, sizeof(*how));
+	r = shmb_take(&known, sizeof(known), how, how_size, SHMB_HOW_FIRST);
 	if (r < 0)
 		return shmb_fail(c, r, "a struct shmb_how of another size");
-	return open_how(c, name, how);
+	return open_how(c, name, &known);
+}
+
+int shmb_wait(struct shmb *c, const char *name, int timeout_ms)
+{
+	struct shmb_info info;
+	struct name stripped;
+	_no_cancel_;
+	int r = shmb_begin(c);
+
+	if (r == 0)
+		r = shmb_name(&stripped, c, name, false);
+	if (r < 0)
+		return r;
+	if (timeout_ms != 0)
+		return shmb_ask_wait(c, stripped, shmb_deadline_in(timeout_ms));
+	/* Whether it is there now: the answer itself has the time of any call. */
+	r = shmb_stat(c, name, &info, sizeof(info));
+	return r == -ENOENT ? shmb_fail(c, -ETIMEDOUT, "no such object yet") : r;
 }
 
 int shmb_publish(struct shmb *c, const char *name, unsigned flags)
 {
-	struct wire_publish wire = { .flags = flags & SHMB_REPLACE ? WIRE_REPLACE : 0 };
-	struct shmb_exchange x;
 	struct name stripped;
 	_no_cancel_;
 	int r = shmb_begin(c);
@@ -271,15 +329,13 @@ int shmb_publish(struct shmb *c, const char *name, unsigned flags)
 	r = shmb_name(&stripped, c, name, false);
 	if (r < 0)
 		return r;
-	x = exchange(c, WIRE_PUBLISH, shmb_deadline_in(c->timeout_ms), true);
-	return ask_nothing(&x,
-			   (struct iovec[]){ { &wire, sizeof(wire) },
-					     { (char *)stripped.text, stripped.size } },
-			   2);
+	return shmb_ask_publish(c, stripped, flags & SHMB_REPLACE ? WIRE_REPLACE : 0,
+				shmb_deadline_in(c->timeout_ms));
 }
 
 int shmb_unlink(struct shmb *c, const char *name)
 {
+	struct shmb_time time = { shmb_deadline_in(c->timeout_ms), true };
 	struct name stripped;
 	_no_cancel_;
 	int r = shmb_begin(c);
@@ -289,7 +345,12 @@ int shmb_unlink(struct shmb *c, const char *name)
 	r = shmb_name(&stripped, c, name, true);
 	if (r < 0)
 		return r;
-	return shmb_ask_unlink(c, stripped, shmb_deadline_in(c->timeout_ms), true);
+	if (is_as_connected(c)) {
+		r = shmb_delegated_unlink(c, stripped, &time);
+		if (r != -EAGAIN)
+			return r;
+	}
+	return shmb_ask_unlink(c, stripped, time.deadline, time.patient);
 }
 
 static int ask_stat(struct shmb *c, struct name name, struct shmb_info *ret)
@@ -325,7 +386,7 @@ int shmb_stat(struct shmb *c, const char *name, struct shmb_info *ret, size_t re
 
 	if (r < 0)
 		return r;
-	if (ret_size < sizeof(info))
+	if (ret_size < SHMB_INFO_FIRST)
 		return shmb_fail(c, -EINVAL, "a struct shmb_info of another size");
 	r = shmb_name(&stripped, c, name, false);
 	if (r < 0)
@@ -333,7 +394,5 @@ int shmb_stat(struct shmb *c, const char *name, struct shmb_info *ret, size_t re
 	r = ask_stat(c, stripped, &info);
 	if (r < 0)
 		return r;
-	memset(ret, 0, ret_size);
-	memcpy(ret, &info, sizeof(info));
-	return 0;
+	return shmb_give(ret, ret_size, &info, sizeof(info), SHMB_INFO_FIRST);
 }

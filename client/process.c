@@ -15,12 +15,13 @@
  */
 static struct process *_Atomic shared;
 
-/* Outlives fork: by it a child finds its copy of the parent's descriptor, to close it. */
+/* Outlives fork: by it a child finds its copies of the parent's descriptors, to close them. */
 static struct {
 	int fd;
 	dev_t dev;
 	ino_t ino;
-} inherited = { .fd = -EBADF };
+	struct shmb_directories directories; /* of a delegated pool */
+} inherited = { .fd = -EBADF, .directories = { .writable = -EBADF, .read_only = -EBADF } };
 
 static struct process *map_shared(void)
 {
@@ -66,6 +67,7 @@ static void process_start(struct process *process, pid_t self)
 		fd_close(inherited.fd);
 	inherited.fd = -EBADF;
 	shmb_init(&process->link, shmb_default_timeout_ms);
+	shmb_directories_close(&inherited.directories);
 	atomic_store(&process->pid, self);
 }
 
@@ -101,12 +103,28 @@ int process_lock(struct process **ret, struct process *apart, shmb_deadline dead
 	return 0;
 }
 
+struct process *process_try_lock(void)
+{
+	struct process *process = atomic_load(&shared);
+
+	if (!process || pthread_mutex_trylock(&process->lock) != 0)
+		return NULL;
+	if (process->pid != 0 && process->link.delegation.directories.read_only >= 0 &&
+	    process_ids_are_now(process))
+		return process;
+	pthread_mutex_unlock(&process->lock);
+	return NULL;
+}
+
 void process_unlock(struct process *process, struct process *apart)
 {
-	if (process == apart)
+	if (process == apart) {
 		fd_close(apart->link.socket);
-	else
-		pthread_mutex_unlock(&process->lock);
+		shmb_directories_close(&apart->link.delegation.directories);
+		return;
+	}
+	inherited.directories = process->link.delegation.directories;
+	pthread_mutex_unlock(&process->lock);
 }
 
 void process_forget(struct process *process)
@@ -116,6 +134,7 @@ void process_forget(struct process *process)
 	if (is_socket(c->socket, process->dev, process->ino))
 		fd_close(c->socket);
 	c->socket = -EBADF;
+	shmb_directories_close(&c->delegation.directories);
 }
 
 /* Notes which socket it is. */
@@ -135,7 +154,7 @@ static int note_socket(struct process *process)
 	return 0;
 }
 
-static bool ids_are_now(const struct process *process)
+bool process_ids_are_now(const struct process *process)
 {
 	return process->uid == geteuid() && process->gid == getegid();
 }
@@ -145,7 +164,7 @@ int process_connect(struct process *process, shmb_deadline deadline, bool *patie
 	struct shmb *c = &process->link;
 	int r;
 
-	if (c->socket >= 0 && !c->error && ids_are_now(process) &&
+	if (c->socket >= 0 && !c->error && process_ids_are_now(process) &&
 	    is_socket(c->socket, process->dev, process->ino))
 		return 0;
 	*patient = false;
@@ -162,6 +181,6 @@ int process_connect(struct process *process, shmb_deadline deadline, bool *patie
 			return shmb_fail(c, r, "the connection was closed while it was made");
 		/* Another thread may have changed them meanwhile: then nobody knows which it has.
 		 */
-	} while (!ids_are_now(process));
+	} while (!process_ids_are_now(process));
 	return 0;
 }

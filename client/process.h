@@ -28,6 +28,11 @@ struct process {
  */
 int process_lock(struct process **ret, struct process *apart, shmb_deadline deadline,
 		 bool *patient);
+/*
+ * The same for what needs no broker, where another call has had a delegation: NULL where that isn't
+ * so, or another thread has it now. A child of vfork may use it: the directory is its own, too.
+ */
+struct process *process_try_lock(void);
 void process_unlock(struct process *process, struct process *apart);
 
 /*
@@ -35,6 +40,8 @@ void process_unlock(struct process *process, struct process *apart);
  * -errno with the reason.
  */
 int process_connect(struct process *process, shmb_deadline deadline, bool *patient);
+/* Whether the effective ids are those that it was made with. */
+bool process_ids_are_now(const struct process *process);
 /* Ends it, unless its number means something else by now. */
 void process_forget(struct process *process);
 

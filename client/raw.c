@@ -16,11 +16,7 @@ static int need_large(struct shmb *c)
 	return c->large ? 0 : shmb_fail(c, -ENOMEM, "no memory");
 }
 
-/*
- * The broker need not go on. Nothing waits for it: replies that are under way are dropped by the
- * next call, which knows their serial to be an earlier one's.
- */
-static void cancel(struct shmb *c, uint32_t serial)
+void shmb_cancel(struct shmb *c, uint32_t serial)
 {
 	struct wire_cancel wire = {
 		.request = { .operation = WIRE_CANCEL },
@@ -45,7 +41,7 @@ static int take_replies(struct shmb_exchange *x, shmb_raw_fn fn, void *userdata)
 
 		if (r < 0) {
 			if (r == -ETIMEDOUT)
-				cancel(x->c, x->serial);
+				shmb_cancel(x->c, x->serial);
 			return r;
 		}
 		if (fn)
@@ -53,7 +49,7 @@ static int take_replies(struct shmb_exchange *x, shmb_raw_fn fn, void *userdata)
 		fdlist_close(&reply.fds);
 		if (r != 0) {
 			if (reply.more)
-				cancel(x->c, x->serial);
+				shmb_cancel(x->c, x->serial);
 			return r;
 		}
 		if (!reply.more)

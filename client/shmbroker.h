@@ -72,13 +72,16 @@ extern "C" {
  * the effective ids, the umask and the limit of descriptors: each call is made as
  * the process is at that moment, with a new connection where that is called for, also
  * after a restart of the broker and where the program closed the connection's
- * descriptor (a high, close-on-exec one) unknowingly. They leave errno alone on
+ * descriptor (a high, close-on-exec one) unknowingly. The supplementary groups alone are
+ * those of the first call: setgroups(2) without a change of the effective ids goes
+ * unnoticed until shmb_shm_open() has to connect anew. They leave errno alone on
  * success, never fail with EINTR, raise no SIGPIPE, and are no cancellation point. They
  * are not for signal handlers. A call waits for at most 25 s.
  *
  * When the broker ends during a call it is asked once more after its restart. If
- * the second answer may be due to the first asking (EEXIST to O_CREAT|O_EXCL,
- * ENOENT to unlink), the call fails with ECONNREFUSED and shmb_reason(NULL) says so.
+ * the second answer may be due to the first asking, an unlink has succeeded (ENOENT),
+ * and an open with O_CREAT|O_EXCL (EEXIST) fails with ECONNREFUSED, which
+ * shmb_reason(NULL) explains.
  */
 
 /* Whether a broker answers. Leaves errno alone. */
@@ -143,13 +146,15 @@ int shmb_set_timeout(struct shmb *c, int timeout_ms);
 /* shmb_how.flags */
 #define SHMB_TEMPORARY (1ull << 0)   /* the name goes when the process that made it ends */
 #define SHMB_UNPUBLISHED (1ull << 1) /* no name yet: see shmb_publish() */
+#define SHMB_RESERVE (1ull << 2)     /* memory for all of it is there, or ENOSPC */
+#define SHMB_SEALED (1ull << 3) /* with SHMB_UNPUBLISHED: nobody can change its size, or write */
 
 /* Grows at its end. Zero what you don't use: `struct shmb_how how = { .oflag = O_RDWR };` */
 struct shmb_how {
 	uint64_t oflag; /* as shmb_shm_open's */
 	uint64_t mode;	/* as shmb_shm_open's */
 	uint64_t size;	/* bytes of a new object, there from its first moment; 0: none */
-	uint64_t flags; /* SHMB_TEMPORARY, SHMB_UNPUBLISHED */
+	uint64_t flags; /* SHMB_TEMPORARY, SHMB_UNPUBLISHED, SHMB_RESERVE, SHMB_SEALED */
 };
 
 /* As shmb_shm_open(): returns a descriptor that the caller owns, or -errno. */
@@ -163,9 +168,20 @@ int shmb_open(struct shmb *c, const char *name, int oflag, mode_t mode);
  *
  * SHMB_TEMPORARY: the name goes with this process, whatever became of the
  * connection; -EOPNOTSUPP where the broker can't tell.
+ * SHMB_RESERVE: memory for the whole size is there when the call returns, charged to the
+ * caller, or it fails with -ENOSPC and leaves no new name: so no page fault on it is a SIGBUS,
+ * unless a writer shrinks it. One that exists is reserved at the size it has. -EINVAL with
+ * O_RDONLY and with SHMB_UNPUBLISHED, where fallocate(2) is the maker's own affair.
+ *
  * SHMB_UNPUBLISHED: an object of that size without a name, to be filled and then
  * published on this connection under this name. A second of that name on a connection is
  * -EEXIST. Not published, it goes with the connection.
+ * SHMB_SEALED: its size never changes. shmb_publish() lets nobody write to it any more, through
+ * whatever descriptor, its owner and root included: only a mapping that was there before goes on
+ * writing. So map it first; no reader of it can be hit by a SIGBUS once fallocate(2) has had all
+ * of its memory. Opened by its name it is for reading alone: -EACCES for anything else.
+ * -EOPNOTSUPP where the broker lacks SHMB_FEATURE_SEALED, -EINVAL without SHMB_UNPUBLISHED. Its
+ * mode has no execute bits, and it counts in its pool until nobody has it any more.
  */
 int shmb_open_how(struct shmb *c, const char *name, const struct shmb_how *how, size_t how_size);
 
@@ -174,7 +190,8 @@ int shmb_open_how(struct shmb *c, const char *name, const struct shmb_how *how, 
 /*
  * Gives an unpublished object its name. -EEXIST if it is taken; with SHMB_REPLACE it is
  * put in the old object's place, and at no moment is there no object of that name.
- * -ENOENT: this connection has no unpublished object of that name. 0 or -errno.
+ * -ENOENT: this connection has no unpublished object of that name. 0 or -errno; a sealed one is
+ * sealed by the first try, also where that fails.
  */
 int shmb_publish(struct shmb *c, const char *name, unsigned flags);
 
@@ -184,6 +201,7 @@ int shmb_unlink(struct shmb *c, const char *name);
 /* shmb_info.flags */
 #define SHMB_INFO_TEMPORARY (1u << 0)	  /* the name goes with its maker's process */
 #define SHMB_INFO_NOT_AN_OBJECT (1u << 1) /* open refuses it (-EINVAL), unlink removes it */
+#define SHMB_INFO_SEALED (1u << 2)	  /* nobody can open it for writing */
 
 /* Grows at its end. */
 struct shmb_info {
@@ -208,6 +226,14 @@ struct shmb_info {
  * version 0.1); what this library doesn't know of a longer one is zeroed. 0 or -errno.
  */
 int shmb_stat(struct shmb *c, const char *name, struct shmb_info *ret, size_t ret_size);
+
+/*
+ * Waits until an object of that name is there (and, made with a size, has it), whoever makes it;
+ * timeout_ms: of this call alone, 0: looks once, -1: for ever. 0, -ETIMEDOUT, -EINTR when
+ * the handler of a signal has run, or another -errno at once: -EACCES where neither read nor
+ * list is allowed, -EDQUOT (waits-per-user), -EBUSY never; the connection stays usable.
+ */
+int shmb_wait(struct shmb *c, const char *name, int timeout_ms);
 
 /*
  * Called for each object of a listing. info is valid during the call. 0: go on;
@@ -248,6 +274,8 @@ int shmb_create_context(struct shmb *c, const struct shmb_context *how, size_t h
 #define SHMB_FEATURE_PRIVATE_POOLS (1ull << 2) /* pools with quotas held by the kernel */
 #define SHMB_FEATURE_CONTEXTS (1ull << 3)      /* shmb_create_context() */
 #define SHMB_FEATURE_TEMPORARY (1ull << 4)     /* SHMB_TEMPORARY */
+#define SHMB_FEATURE_SEALED (1ull << 5)	       /* SHMB_SEALED */
+#define SHMB_FEATURE_DELEGATION (1ull << 6)    /* a pool is delegated: opened without the broker */
 
 /* 0 and the bits that were told at connect, or -errno. */
 int shmb_features(struct shmb *c, uint64_t *ret);

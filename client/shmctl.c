@@ -24,15 +24,19 @@ static const struct option_row {
 	[OPTION_LONG] = { "long", NULL, "-l: owner, mode, sizes, pool and more" },
 	[OPTION_MODE] = { "mode", "MODE", "permission bits, octal (0640); the umask is taken off" },
 	[OPTION_TEMPORARY] = { "temporary", NULL, "the name goes when shmctl ends; with --hold" },
+	[OPTION_RESERVE] = { "reserve", NULL, "memory for all of it, or a failure" },
 	[OPTION_HOLD] = { "hold", NULL, "say the name, and stay until a signal" },
 	[OPTION_CREATE] = { "create", NULL, "make the object, all at once" },
 	[OPTION_REPLACE] = { "replace", NULL, "put a new object in the old one's place" },
 	[OPTION_APP] = { "app", "ID", "the app: letters, digits, '.', '_', '-'" },
 	[OPTION_STDIN] = { "stdin", NULL, "hold until standard input ends" },
+	[OPTION_SHM] = { "shm", NULL, "the app's own pool as the command's /dev/shm" },
 	[OPTION_AS] = { "as", "USER", "what that user would be allowed, a name or a number" },
 	[OPTION_UNIT] = { "unit", "UNIT", "what that unit would be allowed" },
 	[OPTION_PID] = { "pid", "PID", "what that process would be allowed" },
+	[OPTION_TIMEOUT] = { "timeout", "TIME", "how long at most: 500ms, 5s, 2min, 1h" },
 	[OPTION_CAT] = { "cat", NULL, "print each file, too" },
+	[OPTION_PRELOAD] = { "preload", NULL, "its shm_open and shm_unlink ask the broker" },
 };
 
 #define GLOBAL_OPTIONS (OPTION_BIT(OPTION_LONG) - 1)
@@ -45,8 +49,9 @@ static const struct shmctl_command commands[] = {
 	{ "create", "NAME SIZE", "make an object of zero bytes",
 	  "SIZE is a number of bytes, with K, M, G or T a multiple in binary units.\n"
 	  "It is an error if the object exists. With --hold NAME is printed when it is there.\n",
-	  OPTION_BIT(OPTION_MODE) | OPTION_BIT(OPTION_TEMPORARY) | OPTION_BIT(OPTION_HOLD), 0, 2, 2,
-	  command_create },
+	  OPTION_BIT(OPTION_MODE) | OPTION_BIT(OPTION_TEMPORARY) | OPTION_BIT(OPTION_RESERVE) |
+		  OPTION_BIT(OPTION_HOLD),
+	  0, 2, 2, command_create },
 	{ "cat", "NAME", "write an object's content to standard output", "", 0, 0, 1, 1,
 	  command_cat },
 	{ "write", "NAME", "fill an object from standard input",
@@ -56,10 +61,17 @@ static const struct shmctl_command commands[] = {
 	  "both together make it in any case.\n",
 	  OPTION_BIT(OPTION_CREATE) | OPTION_BIT(OPTION_REPLACE), 0, 1, 1, command_write },
 	{ "rm", "NAME...", "remove names", "", 0, 0, 1, -1, command_rm },
+	{ "wait", "NAME", "wait until an object is there",
+	  "Without --timeout for as long as it takes. When the time is over it fails.\n",
+	  OPTION_BIT(OPTION_TIMEOUT), 0, 1, 1, command_wait },
 	{ "run", "-- COMMAND [ARG...]", "run a command in a context of its own",
 	  "COMMAND gets SHMBROKER_SOCKET, and the context's directory for each @context@ in its\n"
-	  "arguments. The context ends with it, and shmctl with its exit status.\n",
-	  OPTION_BIT(OPTION_APP), OPTION_BIT(OPTION_APP), 1, -1, command_run },
+	  "arguments. The context ends with it, and shmctl with its exit status.\n"
+	  "With --preload it gets LD_PRELOAD, too, and the library's path for each @preload@.\n"
+	  "With --shm the app's private pool is its /dev/shm, and the context ends with the last\n"
+	  "process that COMMAND has left.\n",
+	  OPTION_BIT(OPTION_APP) | OPTION_BIT(OPTION_PRELOAD) | OPTION_BIT(OPTION_SHM),
+	  OPTION_BIT(OPTION_APP), 1, -1, command_run },
 	{ "context", "", "make a context, print its directory and hold it",
 	  "It is held until SIGINT, SIGTERM or SIGHUP.\n",
 	  OPTION_BIT(OPTION_APP) | OPTION_BIT(OPTION_STDIN), OPTION_BIT(OPTION_APP), 0, 0,
@@ -78,6 +90,10 @@ static const struct shmctl_command commands[] = {
 	  "Without one the broker's directories are read, with --user the user broker's.\n",
 	  OPTION_BIT(OPTION_CAT), 0, 0, 1, command_check_config },
 	{ "status", "", "tell of the broker", "", 0, 0, 0, 0, command_status },
+	{ "monitor", "[PATTERN]", "tell what happens: objects made and removed, requests denied",
+	  "It goes on until it is ended. Objects are told of whose names you may list, denials to "
+	  "the\nadministrator alone. With --json one object a line.\n",
+	  0, 0, 0, 1, command_monitor },
 	{ "reload", "", "let the broker read its configuration again", "", 0, 0, 0, 0,
 	  command_reload },
 };
@@ -99,8 +115,10 @@ static int help_command(const struct shmctl_command *command)
 	for (int i = 0; i < OPTION_COUNT; i++)
 		if (command->needed & OPTION_BIT(i))
 			printf(" --%s=%s", options[i].name, options[i].value);
-	printf("%s%s\n\nshmctl %s: %s.\n%s", *command->arguments ? " " : "", command->arguments,
-	       command->name, command->what, command->help);
+	printf("%s%s%s\n\nshmctl %s: %s.\n%s",
+	       command->options & ~command->needed & ~OPTION_BIT(OPTION_LONG) ? " [OPTION...]" : "",
+	       *command->arguments ? " " : "", command->arguments, command->name, command->what,
+	       command->help);
 	if (command->options)
 		putchar('\n');
 	for (int i = 0; i < OPTION_COUNT; i++)
@@ -178,9 +196,10 @@ static int check_usage(const struct shmctl *ctl)
 			return shmctl_usage("%s needs --%s=%s", command->name, options[i].name,
 					    options[i].value);
 	}
+	if (ctl->count > 0 && command->most == 0)
+		return shmctl_usage("%s takes no argument", command->name);
 	if (ctl->count < command->least || (command->most >= 0 && ctl->count > command->most))
-		return shmctl_usage("%s takes %s%s", command->name,
-				    *command->arguments ? command->arguments : "no argument",
+		return shmctl_usage("%s takes %s%s", command->name, command->arguments,
 				    ctl->count < command->least ? "" : ", and no more");
 	return SHMCTL_DONE;
 }

@@ -30,15 +30,19 @@ enum shmctl_option {
 	OPTION_LONG,
 	OPTION_MODE,
 	OPTION_TEMPORARY,
+	OPTION_RESERVE,
 	OPTION_HOLD,
 	OPTION_CREATE,
 	OPTION_REPLACE,
 	OPTION_APP,
 	OPTION_STDIN,
+	OPTION_SHM,
 	OPTION_AS,
 	OPTION_UNIT,
 	OPTION_PID,
+	OPTION_TIMEOUT,
 	OPTION_CAT,
+	OPTION_PRELOAD,
 	OPTION_COUNT,
 };
 #define OPTION_BIT(option) (1u << (option))
@@ -135,17 +139,27 @@ int shmctl_signals(sigset_t *ret_before, bool with_all);
 /* Until a signal, or with a descriptor until its end. */
 void shmctl_hold(int signals, int input);
 
+/* --- shmctl_shm.c: an app's pool as a command's /dev/shm --- */
+
+/* The pool of who comes through the socket: a mount's descriptor, or a negative errno, told then. */
+int shmctl_borrow(const char *app, const char *socket);
+/* Puts it on /dev/shm in a mount namespace of this process's own. 0, or an exit status, told then.
+ */
+int shmctl_put_on_shm(int mount);
+
 /* --- the commands --- */
 int command_ls(struct shmctl *ctl);
 int command_stat(struct shmctl *ctl);
 int command_pools(struct shmctl *ctl);
 int command_status(struct shmctl *ctl);
 int command_reload(struct shmctl *ctl);
+int command_monitor(struct shmctl *ctl);
 int command_drop(struct shmctl *ctl);
 int command_create(struct shmctl *ctl);
 int command_cat(struct shmctl *ctl);
 int command_write(struct shmctl *ctl);
 int command_rm(struct shmctl *ctl);
+int command_wait(struct shmctl *ctl);
 int command_run(struct shmctl *ctl);
 int command_context(struct shmctl *ctl);
 int command_explain(struct shmctl *ctl);

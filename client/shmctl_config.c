@@ -21,7 +21,8 @@ static bool exists_below(const char *directory, const char *name)
 	_cleanup_free_ char *path = shmctl_format("%s/%s", directory, name);
 	struct stat st;
 
-	return stat(path, &st) == 0;
+	/* A link that leads nowhere is there, too: what is wrong with it is told on reading. */
+	return lstat(path, &st) == 0;
 }
 
 /* A shmbroker.conf.d is part of the directory that it lies in. For free(), or NULL. */

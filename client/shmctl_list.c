@@ -94,6 +94,8 @@ static const char *flags_text(uint32_t flags)
 {
 	if (flags & SHMB_INFO_NOT_AN_OBJECT)
 		return "not-an-object";
+	if (flags & SHMB_INFO_SEALED)
+		return flags & SHMB_INFO_TEMPORARY ? "temporary,sealed" : "sealed";
 	return flags & SHMB_INFO_TEMPORARY ? "temporary" : "-";
 }
 
@@ -153,6 +155,7 @@ json_t *shmctl_json_info(const struct shmb_info *info)
 	json_object_set_new(object, "pool", json_string(info->pool));
 	json_object_set_new(object, "owner", json_string(info->owner));
 	json_object_set_new(object, "temporary", json_boolean(info->flags & SHMB_INFO_TEMPORARY));
+	json_object_set_new(object, "sealed", json_boolean(info->flags & SHMB_INFO_SEALED));
 	json_object_set_new(object, "is_object",
 			    json_boolean(!(info->flags & SHMB_INFO_NOT_AN_OBJECT)));
 	if (info->creator_pid)
@@ -199,7 +202,42 @@ static void line_take(const char *key, char *text)
 	free(text);
 }
 
-static void print_stat(const struct shmctl *ctl, const struct shmb_info *info)
+/* What an object has of its pool: as that was configured, "" where it wasn't. */
+struct placement {
+	const struct shmb_info *info;
+	char huge[64], mpol[256];
+};
+
+static void copy_field(char *ret, size_t size, const struct record *record, const char *key)
+{
+	const char *value = record_get(record, key);
+
+	snprintf(ret, size, "%s", value ? value : "");
+}
+
+static int find_placement(const struct record *record, void *userdata)
+{
+	struct placement *placement = userdata;
+	const char *pool = record_get(record, "pool"), *owner = record_get(record, "owner");
+
+	if (!pool || strcmp(pool, placement->info->pool) != 0 ||
+	    strcmp(owner ? owner : "", placement->info->owner) != 0)
+		return 0;
+	copy_field(placement->huge, sizeof(placement->huge), record, "huge");
+	copy_field(placement->mpol, sizeof(placement->mpol), record, "mpol");
+	return 1;
+}
+
+static void json_placement(json_t *object, const struct placement *placement)
+{
+	if (*placement->huge)
+		json_object_set_new(object, "huge", json_string(placement->huge));
+	if (*placement->mpol)
+		json_object_set_new(object, "mpol", json_string(placement->mpol));
+}
+
+static void print_stat(const struct shmctl *ctl, const struct shmb_info *info,
+		       const struct placement *placement)
 {
 	line_take("name", name_text(info->name));
 	line_take("pool", pool_text(info));
@@ -213,29 +251,51 @@ static void print_stat(const struct shmctl *ctl, const struct shmb_info *info)
 	line_take("flags", shmctl_format("%s", flags_text(info->flags)));
 	if (info->creator_pid)
 		line_take("made by", shmctl_format("process %d", info->creator_pid));
+	if (*placement->huge)
+		line_take("huge", shmctl_escape(placement->huge));
+	if (*placement->mpol)
+		line_take("mpol", shmctl_escape(placement->mpol));
+}
+
+/* 0, or -errno, which has been told then. */
+static int stat_one(struct shmctl *ctl, const char *name, json_t *list, bool is_first)
+{
+	struct shmb_info info;
+	struct placement placement = { .info = &info };
+	int r = shmb_stat(ctl->c, name, &info, sizeof(info));
+	json_t *object;
+
+	if (r == 0)
+		r = shmctl_records(ctl, WIRE_POOLS, "", 0, find_placement, &placement);
+	if (r < 0) {
+		shmctl_fail_call(ctl, name, r);
+		return r;
+	}
+	if (!list) {
+		fputs(is_first ? "" : "\n", stdout);
+		print_stat(ctl, &info, &placement);
+		return 0;
+	}
+	object = shmctl_json_info(&info);
+	json_placement(object, &placement);
+	json_array_append_new(list, object);
+	return 0;
 }
 
 int command_stat(struct shmctl *ctl)
 {
 	json_t *list = shmctl_has(ctl, OPTION_JSON) ? json_array() : NULL;
-	int status = SHMCTL_DONE, printed = 0;
-	struct shmb_info info;
+	int status = SHMCTL_DONE, told = 0;
 
 	if (shmctl_connect(ctl) < 0) {
 		json_decref(list);
 		return SHMCTL_FAILED;
 	}
 	for (int i = 0; i < ctl->count; i++) {
-		int r = shmb_stat(ctl->c, ctl->argument[i], &info, sizeof(info));
-
-		if (r < 0) {
-			status = shmctl_fail_call(ctl, ctl->argument[i], r);
-		} else if (list) {
-			json_array_append_new(list, shmctl_json_info(&info));
-		} else {
-			fputs(printed++ ? "\n" : "", stdout);
-			print_stat(ctl, &info);
-		}
+		if (stat_one(ctl, ctl->argument[i], list, told == 0) < 0)
+			status = SHMCTL_FAILED;
+		else
+			told++;
 	}
 	if (list && shmctl_json_print(list) != SHMCTL_DONE)
 		status = SHMCTL_FAILED;

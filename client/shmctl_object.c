@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* shmctl create, cat, write and rm: objects and what is in them. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -100,14 +101,16 @@ int command_create(struct shmctl *ctl)
 	struct shmb_how how = { .oflag = O_RDWR | O_CREAT | O_EXCL };
 
 	if (parse_size(ctl->argument[1], &how.size) < 0)
-		return shmctl_usage("%s is no size", ctl->argument[1]);
+		return shmctl_usage("%s is no size: 4096, 64K, 1M, 2G, 1T", ctl->argument[1]);
 	if (parse_mode(ctl->value[OPTION_MODE], &how.mode) < 0)
-		return shmctl_usage("%s is no mode", ctl->value[OPTION_MODE]);
+		return shmctl_usage("%s is no mode: octal, 0 to 0777", ctl->value[OPTION_MODE]);
+	if (shmctl_has(ctl, OPTION_RESERVE))
+		how.flags |= SHMB_RESERVE;
 	if (shmctl_has(ctl, OPTION_TEMPORARY)) {
 		if (!shmctl_has(ctl, OPTION_HOLD))
 			return shmctl_usage("the name would go with shmctl at once: --temporary "
 					    "needs --hold");
-		how.flags = SHMB_TEMPORARY;
+		how.flags |= SHMB_TEMPORARY;
 	}
 	if (shmctl_connect(ctl) < 0)
 		return SHMCTL_FAILED;
@@ -293,4 +296,41 @@ int command_rm(struct shmctl *ctl)
 	else if (shmctl_json_print(removed) != SHMCTL_DONE)
 		status = SHMCTL_FAILED;
 	return status;
+}
+
+/* A whole number and a unit, seconds without one: ms, or -1. */
+static int parse_time(const char *text)
+{
+	static const struct {
+		const char *unit;
+		unsigned long ms;
+	} units[] = {
+		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "min", 60000 }, { "h", 3600000 }
+	};
+	unsigned long value;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -1;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+		if (strcmp(end, units[i].unit) == 0)
+			return errno || value > INT_MAX / units[i].ms ? -1
+								      : (int)(value * units[i].ms);
+	return -1;
+}
+
+int command_wait(struct shmctl *ctl)
+{
+	const char *time = ctl->value[OPTION_TIMEOUT];
+	int timeout_ms = time ? parse_time(time) : -1, r;
+
+	if (time && timeout_ms < 0)
+		return shmctl_usage("%s is no time: 500ms, 5s, 2min, 1h", time);
+	r = shmctl_connect(ctl);
+	if (r < 0)
+		return SHMCTL_FAILED;
+	r = shmb_wait(ctl->c, ctl->argument[0], timeout_ms);
+	return r < 0 ? shmctl_fail_call(ctl, ctl->argument[0], r) : SHMCTL_DONE;
 }

@@ -224,6 +224,7 @@ void shmctl_json_field(json_t *object, const char *key, const char *value)
 		"connections",
 		"contexts",
 		"private-pools",
+		"sealed",
 		"temporary-names",
 		"requests",
 		"denials",
@@ -235,7 +236,7 @@ void shmctl_json_field(json_t *object, const char *key, const char *value)
 		"uid",
 		NULL,
 	};
-	static const char *const booleans[] = { "read-only", "sandboxed", NULL };
+	static const char *const booleans[] = { "read-only", "sandboxed", "exec", NULL };
 	_cleanup_free_ char *name = need(strdup(key));
 
 	/* As the C structures have it, and so that jq takes them without quotes. */

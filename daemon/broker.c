@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The broker's life: its parts, its callers, its configuration. Requests go from
- * here to operation.c and stream.c.
+ * The broker's life: its parts, its configuration. Requests go from here to operation.c and
+ * stream.c; who asks is caller.c's.
  */
 #include "daemon/broker.h"
 
@@ -15,18 +15,11 @@
 #include <time.h>
 
 #include "daemon/broker_private.h"
+#include "daemon/clock.h"
 #include "daemon/fd.h"
 
-/* Connections that nobody but an unsandboxed root may use up: so that he can look what is wrong. */
-#define CONNECTIONS_KEPT_FOR_ROOT 16
-
-uint64_t broker_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
+/* Processes with temporary names, each held by a descriptor. */
+#define MAKERS_MOST 16384
 
 const struct outcome *broker_outcome(const struct broker *broker)
 {
@@ -50,209 +43,53 @@ int broker_keeper_fd(const struct broker *broker)
 
 bool broker_has_pool(const struct broker *broker)
 {
-	struct instance *instance;
+	struct instance *instance = NULL;
 	struct pool *pool;
 
-	for (instance = store_next(broker->store, 0); instance;
-	     instance = store_next(broker->store, instance->number))
+	while ((instance = store_each(broker->store, instance)))
 		if (instance->state == INSTANCE_READY)
 			return true;
 	/* Those that are made on demand can be had if the table is there. */
 	TAILQ_FOREACH (pool, store_pools(broker->store), entry)
-		if (pool->config.kind == POOL_MADE && keeper_has_table(broker->keeper, NULL))
+		if (pool->config.kind == POOL_MADE && pool->config.per != POOL_PER_NONE &&
+		    keeper_has_table(broker->keeper, NULL))
 			return true;
 	return false;
 }
 
 uint64_t broker_features(const struct broker *broker)
 {
-	return broker->features;
-}
-
-/* What can be promised with the pools as they are. */
-static uint64_t find_features(const struct broker *broker)
-{
 	uint64_t features = WIRE_FEATURE_TEMPORARY | WIRE_FEATURE_READ_ONLY;
-	struct instance *instance;
+	struct instance *instance = NULL;
 
 	if (broker->self->may_set_ids)
 		features |= WIRE_FEATURE_OWNERSHIP;
 	if (broker->contexts.base)
 		features |= WIRE_FEATURE_CONTEXTS;
+	if (sealed_can(&broker->sealed))
+		features |= WIRE_FEATURE_SEALED;
 	if (keeper_has_table(broker->keeper, NULL))
 		features |= WIRE_FEATURE_PRIVATE_POOLS;
-	for (instance = store_next(broker->store, 0); instance;
-	     instance = store_next(broker->store, instance->number))
+	while ((instance = store_each(broker->store, instance)))
 		if (instance->state == INSTANCE_READY && instance->read_only < 0)
 			features &= ~(uint64_t)WIRE_FEATURE_READ_ONLY;
 	return features;
 }
 
-/* --- callers --- */
-
-int caller_refresh(struct broker *broker, struct caller *caller)
+void broker_look(struct broker *broker, struct broker_totals *ret)
 {
-	if (caller->view && caller->view_generation == broker->generation)
-		return 0;
-	free(caller->view);
-	caller->view = NULL;
-	caller->view_generation = broker->generation;
-	return policy_view(&caller->view, broker->policy, &caller->peer, broker->self);
-}
-
-static int charge_connection(struct broker *broker, struct caller *caller, const char **ret_why)
-{
-	const struct config_limits *limits = broker_limits(broker);
-	const struct peer *peer = &caller->peer;
-	struct quota_limit limit = { limits->connections, limits->connections_per_user };
-	uid_t uid = caller->context ? caller->context->maker.uid : peer->ids.uid;
-	/* A context is its maker's doing: it counts as his. */
-	bool apart = peer->sandboxed && !caller->context;
-	int error;
-
-	if (peer->ids.uid != 0 || peer->sandboxed)
-		limit.total = limit.total > CONNECTIONS_KEPT_FOR_ROOT
-				      ? limit.total - CONNECTIONS_KEPT_FOR_ROOT
-				      : 0;
-	if (peer->ids.uid == 0 && !peer->sandboxed)
-		limit.per_user += CONNECTIONS_KEPT_FOR_ROOT;
-	if (caller->context && caller->context->connections >= limits->connections_per_context) {
-		*ret_why = "too many connections through this context";
-		return -EDQUOT;
-	}
-	error = quota_charge(&broker->quota, &caller->charge, RESOURCE_CONNECTION, uid, apart,
-			     &limit);
-	if (error == -EDQUOT)
-		*ret_why = "too many connections of this user";
-	else if (error == -EUSERS)
-		*ret_why = "too many connections";
-	return error == -EUSERS ? -EDQUOT : error;
-}
-
-static int identify(struct caller *caller, struct broker *broker, int socket,
-		    struct context *context, const char **ret_why)
-{
-	int error;
-
 	creds_reset(&broker->creds);
-	error = peer_from_socket(&caller->peer, broker->self, socket, context ? context->app : NULL,
-				 context ? &context->maker : NULL,
-				 policy_config(broker->policy)->require_pidfd);
-	if (error == 0)
-		return 0;
-	if (error == -EMFILE || error == -ENFILE) {
-		*ret_why = "the broker has no descriptor left";
-		return -ENFILE;
-	}
-	*ret_why = error == -EOPNOTSUPP ? "this kernel can't pin a process, and the "
-					  "configuration says require-pidfd"
-		   : error == -ESRCH	? "the process that connected has ended"
-					: "it can't be told who connects";
-	return error == -ENOMEM || error == -EOPNOTSUPP || error == -ESRCH ? error : -EACCES;
-}
-
-/* With caller->peer and ->context set; the peer is the caller's in every case. */
-static int admit(struct caller *caller, struct broker *broker, const char **ret_why)
-{
-	int error = 0;
-
-	/* A broker without the right to change ids owns all that it makes: for its own user alone.
-	 */
-	if (broker->self->is_user && caller->peer.ids.uid != broker->self->uid) {
-		*ret_why = "a user's broker serves that user alone";
-		error = -EACCES;
-	}
-	caller->is_admin = peer_is_admin(&caller->peer, broker->self);
-	if (error == 0)
-		error = charge_connection(broker, caller, ret_why);
-	if (error == 0)
-		error = caller_refresh(broker, caller);
-	if (error < 0) {
-		quota_release(&broker->quota, &caller->charge);
-		peer_done(&caller->peer);
-		return error;
-	}
-	caller->broker = broker;
-	if (caller->context)
-		caller->context->connections++;
-	broker->counters.connections++;
-	LIST_INSERT_HEAD(&broker->callers, caller, entry);
-	return 0;
-}
-
-int caller_init(struct caller *caller, struct broker *broker, int socket, struct context *context,
-		const char **ret_why)
-{
-	int error;
-
-	error = identify(caller, broker, socket, context, ret_why);
-	if (error < 0)
-		return error;
-	caller->context = context;
-	return admit(caller, broker, ret_why);
-}
-
-uint32_t caller_connections(const struct broker *broker, const struct caller *caller)
-{
-	return caller->is_admin ? broker->quota.total[RESOURCE_CONNECTION]
-				: quota_used(&caller->charge);
+	*ret = (struct broker_totals){
+		.pools = store_look(broker->store, &ret->objects),
+		.clients = broker->quota.total[RESOURCE_CONNECTION],
+		.contexts = broker->quota.total[RESOURCE_CONTEXT],
+		.denials = broker->counters.denials,
+	};
 }
 
 void broker_reset_ids(struct broker *broker)
 {
 	creds_reset(&broker->creds);
-}
-
-int broker_identify(struct broker *broker, const struct peer_credentials *credentials,
-		    struct peer *ret)
-{
-	creds_reset(&broker->creds);
-	return peer_from_bus(ret, broker->self, credentials);
-}
-
-int caller_init_known(struct caller *caller, struct broker *broker, struct peer *peer,
-		      uint64_t name_id, const char **ret_why)
-{
-	caller->peer = *peer;
-	caller->name_id = name_id;
-	if (!peer->pinned && policy_config(broker->policy)->require_pidfd) {
-		*ret_why = "this bus can't pin a process, and the configuration says require-pidfd";
-		peer_done(&caller->peer);
-		return -EOPNOTSUPP;
-	}
-	return admit(caller, broker, ret_why);
-}
-
-void caller_end(struct caller *caller)
-{
-	struct broker *broker = caller->broker;
-	struct unpublished *unpublished;
-
-	if (!broker || caller->ended)
-		return;
-	caller->ended = true;
-	store_unwait(&caller->waiter);
-	stream_free(caller);
-	if (caller->name_id)
-		temporary_end(&broker->temporaries, caller->name_id);
-	while ((unpublished = LIST_FIRST(&caller->unpublished)))
-		unpublished_free(caller, unpublished);
-	if (caller->context)
-		caller->context->connections--;
-	LIST_REMOVE(caller, entry);
-	free(caller->view);
-	peer_done(&caller->peer);
-	caller->view = NULL;
-	caller->context = NULL;
-}
-
-void caller_done(struct caller *caller)
-{
-	if (!caller->broker)
-		return;
-	caller_end(caller);
-	quota_release(&caller->broker->quota, &caller->charge);
-	caller->broker = NULL;
 }
 
 /* --- the configuration --- */
@@ -276,7 +113,7 @@ static void end_streams(struct broker *broker)
 	struct caller *caller;
 
 	LIST_FOREACH (caller, &broker->callers, entry)
-		if (caller->stream)
+		if (caller->stream && !stream_outlives_reload(caller->stream))
 			stream_free(caller);
 }
 
@@ -284,11 +121,34 @@ static void load_ended(struct broker *broker, int error, const char *text)
 {
 	broker->reload_error = error;
 	snprintf(broker->reload_text, sizeof(broker->reload_text), "%s", text);
-	if (error == 0)
-		broker->counters.reloads++;
 	wake_reloaders(broker);
 	broker->edge->reloaded(broker->edge->context, error, broker->reload_text);
 	broker->edge->loop->tick_in(broker->edge->loop, 0);
+}
+
+static void pool_notice(void *context, const struct notice *notice)
+{
+	struct broker *broker = context;
+
+	broker->edge->notice(broker->edge->context, notice);
+}
+
+static void warn_of(struct broker *broker, const char *text)
+{
+	pool_notice(broker, &(struct notice){ .priority = LOG_WARNING, .text = text });
+}
+
+/* More would end in accepting that stops for everybody. */
+static void check_connections(struct broker *broker)
+{
+	char text[160];
+
+	if (broker_limits(broker)->connections <= broker->connections)
+		return;
+	snprintf(text, sizeof(text),
+		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone",
+		 broker_limits(broker)->connections, broker->connections);
+	warn_of(broker, text);
 }
 
 static void pools_applied(void *context, int error, const char *text)
@@ -299,20 +159,15 @@ static void pools_applied(void *context, int error, const char *text)
 		policy_free(broker->applying);
 	} else {
 		end_streams(broker);
+		broker->counters.reloads += broker->policy != NULL;
 		policy_free(broker->policy);
 		broker->policy = broker->applying;
 		broker->generation++;
-		broker->features = find_features(broker);
+		check_connections(broker);
+		notify_wake_all(&broker->notify);
 	}
 	broker->applying = NULL;
 	load_ended(broker, error, text);
-}
-
-static void pool_notice(void *context, int priority, const char *text)
-{
-	struct broker *broker = context;
-
-	broker->edge->notice(broker->edge->context, priority, text);
 }
 
 int broker_load(struct broker *broker)
@@ -329,7 +184,7 @@ int broker_load(struct broker *broker)
 	error = config_load(&config, broker->source, &why);
 	if (error == 0) {
 		for (size_t i = 0; i < config->warnings.count; i++)
-			pool_notice(broker, LOG_WARNING, config->warnings.string[i]);
+			warn_of(broker, config->warnings.string[i]);
 		error = policy_new(&broker->applying, config);
 		if (error < 0)
 			snprintf(why.text, sizeof(why.text), "no memory for the rules");
@@ -346,20 +201,25 @@ int broker_dispatch_keeper(struct broker *broker)
 	int error;
 
 	creds_reset(&broker->creds);
-	error = store_dispatch(broker->store, broker_now_ms());
+	error = store_dispatch(broker->store, clock_now_ms());
 	return error < 0 ? error : 0;
 }
 
 void broker_tick(struct broker *broker)
 {
-	uint64_t next;
+	uint64_t next, going;
 
 	creds_reset(&broker->creds);
 	if (broker->load_again && !broker->applying) {
 		broker->load_again = false;
 		broker_load(broker);
 	}
-	next = store_tick(broker->store, broker_now_ms());
+	next = store_tick(broker->store, clock_now_ms());
+	if (temporary_tick(&broker->temporaries))
+		next = 1;
+	going = sealed_tick(&broker->sealed, clock_now_ms());
+	if (going && (next == 0 || going < next))
+		next = going;
 	if (next)
 		broker->edge->loop->tick_in(broker->edge->loop, next);
 }
@@ -397,7 +257,7 @@ static int operation_drop(struct broker *broker, struct caller *caller,
 	if (!caller->is_admin)
 		return reply_denied(broker, reply, "dropping a pool is for the administrator");
 	creds_reset(&broker->creds);
-	error = store_drop(broker->store, request->text, broker_now_ms());
+	error = store_drop(broker->store, &broker->creds, request->text, clock_now_ms());
 	broker->edge->loop->tick_in(broker->edge->loop, 100);
 	switch (error) {
 	case 0:
@@ -439,6 +299,10 @@ static int handle(struct broker *broker, struct caller *caller, const struct req
 		return operation_publish(broker, caller, request, reply);
 	case WIRE_CREATE_CONTEXT:
 		return operation_create_context(broker, caller, request, reply);
+	case WIRE_LEND:
+		return operation_lend(broker, caller, request, reply);
+	case WIRE_DELEGATE:
+		return operation_delegate(broker, caller, request, reply);
 	case WIRE_RELOAD:
 		return operation_reload(broker, caller, reply);
 	case WIRE_DROP:
@@ -446,6 +310,8 @@ static int handle(struct broker *broker, struct caller *caller, const struct req
 	case WIRE_CANCEL:
 		return operation_cancel(caller, request, reply);
 	case WIRE_LIST:
+	case WIRE_MONITOR:
+	case WIRE_WAIT:
 	case WIRE_POOLS:
 	case WIRE_EXPLAIN:
 	case WIRE_STATUS:
@@ -458,6 +324,10 @@ static int handle(struct broker *broker, struct caller *caller, const struct req
 	switch (request->operation) {
 	case WIRE_LIST:
 		return stream_list(broker, caller, request, reply);
+	case WIRE_WAIT:
+		return stream_wait(broker, caller, request, reply);
+	case WIRE_MONITOR:
+		return stream_monitor(broker, caller, request, reply);
 	case WIRE_POOLS:
 		return stream_pools(broker, caller, request, reply);
 	case WIRE_EXPLAIN:
@@ -478,8 +348,12 @@ int broker_handle(struct broker *broker, struct caller *caller, const struct req
 	if (error < 0)
 		return error;
 	error = handle(broker, caller, request, reply);
+	if (!reply->parked)
+		store_unask(broker->store, &caller->aside);
 	if (reply->status && !broker->outcome.denied)
 		broker->counters.failures++;
+	if (broker->outcome.denied && !LIST_EMPTY(&broker->monitors))
+		monitors_denied(broker, caller, reply);
 	return error;
 }
 
@@ -496,13 +370,31 @@ static void ended_context(void *context, struct context *ended)
 {
 	struct broker *broker = context;
 
+	/* What it was lent is idle from now on. */
+	if (loans_end(&broker->loans, ended))
+		broker->edge->loop->tick_in(broker->edge->loop, 1000);
 	broker->edge->context_ended(broker->edge->context, ended);
 }
 
-static void pool_ready(void *context, const struct instance *instance)
+static int made_sealed(void *context, uint32_t number, int memory)
 {
 	struct broker *broker = context;
 
+	return broker->edge->sealed_made(broker->edge->context, number, memory);
+}
+
+static void ended_sealed(void *context, uint32_t number)
+{
+	struct broker *broker = context;
+
+	broker->edge->sealed_ended(broker->edge->context, number);
+}
+
+static void pool_ready(void *context, struct instance *instance)
+{
+	struct broker *broker = context;
+
+	sealed_ready(&broker->sealed, instance);
 	notify_ready(&broker->notify, instance);
 }
 
@@ -510,6 +402,7 @@ static int wire_up(struct broker *broker)
 {
 	struct store_setup setup = {
 		.keeper = broker->keeper,
+		.state = broker->state,
 		.quota = &broker->quota,
 		.events = &broker->store_events,
 	};
@@ -526,27 +419,50 @@ static int wire_up(struct broker *broker)
 		.made = made_context,
 		.ended = ended_context,
 	};
-	error = store_new(&broker->store, &setup);
-	if (error < 0)
-		return error;
 	broker->env = (struct object_env){
 		.creds = &broker->creds,
 		.self = broker->self,
+		.loop = broker->edge->loop,
 		.proc_fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC),
 	};
 	if (broker->env.proc_fds < 0)
 		return -errno;
+	error = creds_init(&broker->creds, broker->self);
+	/* Last of what can fail: with a store there is all else to be ended, too. */
+	if (error == 0)
+		error = store_new(&broker->store, &setup);
+	if (error < 0)
+		return error;
+	broker->loans.state = broker->state;
 	broker->contexts.quota = &broker->quota;
+	broker->contexts.state = broker->state;
 	broker->contexts.creds = &broker->creds;
 	broker->contexts.loop = broker->edge->loop;
 	broker->contexts.events = &broker->context_events;
 	broker->temporaries = (struct temporaries){
 		.env = &broker->env,
+		.state = broker->state,
+		.makers_most = broker->connections < MAKERS_MOST ? broker->connections
+								 : MAKERS_MOST,
 		.store = broker->store,
 		.quota = &broker->quota,
 		.loop = broker->edge->loop,
 	};
-	return creds_init(&broker->creds, broker->self);
+	broker->sealed_events = (struct sealed_events){
+		.context = broker,
+		.made = made_sealed,
+		.ended = ended_sealed,
+	};
+	broker->sealed = (struct sealed_set){
+		.env = &broker->env,
+		.store = broker->store,
+		.quota = &broker->quota,
+		.loop = broker->edge->loop,
+		.state = broker->state,
+		.events = &broker->sealed_events,
+	};
+	sealed_set_init(&broker->sealed);
+	return 0;
 }
 
 int broker_new(struct broker **ret, const struct broker_setup *setup)
@@ -560,29 +476,75 @@ int broker_new(struct broker **ret, const struct broker_setup *setup)
 	broker->self = setup->self;
 	broker->source = setup->source;
 	broker->keeper = setup->keeper;
+	broker->connections = setup->connections ? setup->connections : UINT32_MAX;
+	broker->state = setup->state;
 	broker->contexts.base = setup->contexts;
 	broker->env.proc_fds = -EBADF;
-	broker->started_ms = broker_now_ms();
+	broker->started_ms = clock_now_ms();
 	LIST_INIT(&broker->callers);
+	LIST_INIT(&broker->monitors);
 	LIST_INIT(&broker->contexts.list);
+	LIST_INIT(&broker->loans.list);
 	notify_init(&broker->notify, broker);
 	error = wire_up(broker);
 	if (error < 0) {
-		broker_free(broker);
+		broker_free(broker, false);
 		return error;
 	}
 	*ret = broker;
 	return 0;
 }
 
-void broker_free(struct broker *broker)
+int broker_restore_sealed(struct broker *broker, uint32_t number, int memory)
+{
+	return sealed_restore(&broker->sealed, number, memory);
+}
+
+void broker_sweep_sealed(struct broker *broker)
+{
+	sealed_sweep(&broker->sealed);
+}
+
+int broker_restore_pools(struct broker *broker)
+{
+	int count, error;
+
+	count = store_restore(broker->store);
+	error = count < 0 ? 0 : loans_restore(&broker->loans, broker->store);
+	return error < 0 ? error : count;
+}
+
+unsigned broker_restore_temporaries(struct broker *broker)
+{
+	creds_reset(&broker->creds);
+	return temporary_restore(&broker->temporaries);
+}
+
+int broker_restore_context(struct broker *broker, uint32_t number, int hold, int listener)
+{
+	creds_reset(&broker->creds);
+	return context_restore(&broker->contexts, number, hold, listener);
+}
+
+void broker_sweep_contexts(struct broker *broker)
+{
+	creds_reset(&broker->creds);
+	contexts_sweep(&broker->contexts);
+	loans_sweep(&broker->loans, &broker->contexts);
+}
+
+void broker_free(struct broker *broker, bool leave)
 {
 	if (!broker)
 		return;
 	if (broker->store) {
-		temporary_done(&broker->temporaries);
+		temporary_done(&broker->temporaries, leave);
 		creds_reset(&broker->creds);
-		contexts_done(&broker->contexts);
+		sealed_set_done(&broker->sealed, leave);
+		creds_reset(&broker->creds);
+		if (leave)
+			loans_leave(&broker->loans);
+		contexts_done(&broker->contexts, leave);
 	}
 	notify_done(&broker->notify);
 	store_free(broker->store);

@@ -13,8 +13,10 @@
 #include "daemon/config.h"
 #include "daemon/context.h"
 #include "daemon/keeper.h"
+#include "daemon/notice.h"
 #include "daemon/peer.h"
 #include "daemon/policy.h"
+#include "daemon/state.h"
 #include "daemon/store.h"
 #include "daemon/watch.h"
 #include "proto/codec.h"
@@ -38,6 +40,7 @@ struct caller {
 	struct stream *stream;	/* a reply that goes on */
 	uint32_t stream_serial; /* of the request that it answers */
 	struct waiter waiter;	/* its request waits for a pool; wake: ask again */
+	struct aside aside;	/* its request has, or waits for, while it is parked */
 	bool ended;		/* by caller_end() */
 	enum { RELOAD_NONE, RELOAD_QUEUED, RELOAD_WAITING, RELOAD_DONE } reload;
 	LIST_ENTRY(caller) entry;
@@ -49,17 +52,20 @@ struct outcome {
 	bool denied;		 /* by the rules, or for want of one */
 	const char *name;	 /* without its slash; in the request's packet */
 	size_t name_size;
-	const char *pool; /* "" when it didn't come to that */
+	const char *pool;	     /* "" when it didn't come to that */
+	struct instance *created_in; /* NULL: it made no object */
 };
 
 /* What the broker asks of its edge. */
 struct broker_edge {
 	void *context;
 	struct loop *loop;
-	void (*notice)(void *context, int priority,
-		       const char *text); /* syslog's priority; one line */
+	notice_fn notice;
 	int (*context_made)(void *context, struct context *made);
 	void (*context_ended)(void *context, struct context *ended);
+	/* Sealed objects that have a name, and don't any more. memory is borrowed. 0 or -errno. */
+	int (*sealed_made)(void *context, uint32_t number, int memory);
+	void (*sealed_ended)(void *context, uint32_t number);
 	void (*reloaded)(void *context, int error,
 			 const char *text); /* also when the start's load has ended */
 };
@@ -70,11 +76,27 @@ struct broker_setup {
 	const struct config_source *source;
 	struct keeper *keeper;
 	struct context_base *contexts; /* NULL: contexts can't be had */
+	const struct state *state;     /* what is left to the next process */
+	uint32_t connections; /* that there are descriptors for; 0: as many as configured */
 };
 
 /* 0 or -errno. */
 int broker_new(struct broker **ret, const struct broker_setup *setup);
-void broker_free(struct broker *broker); /* removes temporary names and contexts */
+/* Removes temporary names and ends contexts; with `leave` the next process finds all of it. */
+void broker_free(struct broker *broker, bool leave);
+
+/*
+ * What the process before has left. Sealed objects first: sealed_restore(). Then private pools,
+ * both before the first load; the rest: after it.
+ */
+int broker_restore_sealed(struct broker *broker, uint32_t number, int memory);
+void broker_sweep_sealed(struct broker *broker);
+int broker_restore_pools(struct broker *broker);
+unsigned broker_restore_temporaries(struct broker *broker);
+/* context_restore(): takes both descriptors. */
+int broker_restore_context(struct broker *broker, uint32_t number, int hold, int listener);
+/* After all of them. */
+void broker_sweep_contexts(struct broker *broker);
 
 /*
  * Loads the configuration and puts it in force; the end is told by edge->reloaded, maybe later,
@@ -94,6 +116,14 @@ void broker_tick(struct broker *broker);
 
 /* WIRE_FEATURE_ bits for the hello. */
 uint64_t broker_features(const struct broker *broker);
+/* Whether a rule delegates a pool to him: WIRE_FEATURE_DELEGATION for his hello. */
+bool caller_has_delegation(struct broker *broker, struct caller *caller);
+/* How things are: for a status line. Tells of pools that have become full, too. */
+struct broker_totals {
+	unsigned pools, clients, contexts;
+	uint64_t objects, denials;
+};
+void broker_look(struct broker *broker, struct broker_totals *ret);
 /* Connections now: of all for the administrator, for anybody else those of his user. */
 uint32_t caller_connections(const struct broker *broker, const struct caller *caller);
 const struct config_limits *broker_limits(const struct broker *broker);
@@ -130,6 +160,11 @@ void caller_end(struct caller *caller);
 int broker_handle(struct broker *broker, struct caller *caller, const struct request *request,
 		  struct reply *reply);
 int broker_continue(struct broker *broker, struct caller *caller, struct reply *reply);
+/*
+ * The reply to the last request can't be delivered, and its descriptors are still in it: what it
+ * made goes again.
+ */
+void broker_undo(struct broker *broker, struct caller *caller, const struct reply *reply);
 const struct outcome *broker_outcome(const struct broker *broker);
 
 #endif

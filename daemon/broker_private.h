@@ -6,8 +6,10 @@
 
 #include "daemon/broker.h"
 #include "daemon/creds.h"
+#include "daemon/lend.h"
 #include "daemon/notify.h"
 #include "daemon/object.h"
+#include "daemon/sealed.h"
 #include "daemon/temporary.h"
 
 /* What `status` counts. */
@@ -21,20 +23,25 @@ struct broker {
 	const struct peer_self *self;
 	const struct config_source *source;
 	struct keeper *keeper;
+	uint32_t connections; /* that there are descriptors for */
 	struct creds creds;
+	const struct state *state;
 	struct object_env env;
 	struct quota quota;
 	struct store_events store_events;
 	struct store *store;
 	struct context_events context_events;
 	struct contexts contexts;
+	struct loans loans;
 	struct temporaries temporaries;
+	struct sealed_events sealed_events;
+	struct sealed_set sealed;
 	struct notify notify;
+	LIST_HEAD(, monitor) monitors; /* the administrator's */
 
 	struct policy *policy;	 /* in force; NULL before the first load has ended */
 	struct policy *applying; /* its pools are being made */
 	uint64_t generation;	 /* of the policy in force */
-	uint64_t features;	 /* with its pools */
 	bool load_again;	 /* asked for while one was under way */
 	int reload_error;	 /* how the last one ended */
 	char reload_text[1200];
@@ -49,14 +56,13 @@ struct broker {
 struct unpublished {
 	struct instance *instance;
 	int fd;
+	struct sealed *sealed; /* NULL: it won't be. Else it has the descriptor */
 	uint64_t ino;
 	bool temporary;
 	struct charge charge;
 	LIST_ENTRY(unpublished) entry;
 	char name[]; /* under which it was opened */
 };
-
-uint64_t broker_now_ms(void);
 
 /* The caller's rules, made anew if the policy is another by now. 0 or -ENOMEM. */
 int caller_refresh(struct broker *broker, struct caller *caller);
@@ -72,11 +78,28 @@ int operation_publish(struct broker *broker, struct caller *caller, const struct
 		      struct reply *reply);
 int operation_create_context(struct broker *broker, struct caller *caller,
 			     const struct request *request, struct reply *reply);
+/*
+ * For who waits: whether there is something of that name for the caller. reply->status is EACCES or
+ * the like where there can't be, reply->parked when the pool is being made.
+ */
+bool operation_look(struct broker *broker, struct caller *caller, const char *name,
+		    struct reply *reply);
+/* The instance that a rule leads the caller to, made if need be. false: the reply says why not. */
+bool operation_instance(struct broker *broker, struct caller *caller, const struct rule *rule,
+			struct instance **ret, struct reply *reply);
 void unpublished_free(struct caller *caller, struct unpublished *unpublished);
 
 /* Appends a struct wire_info. false: no room. */
 bool info_append(struct broker *broker, const struct instance *instance, const char *name,
 		 const struct object_info *info, struct reply *reply);
+
+/* delegate.c */
+int operation_delegate(struct broker *broker, struct caller *caller, const struct request *request,
+		       struct reply *reply);
+
+/* lend.c */
+int operation_lend(struct broker *broker, struct caller *caller, const struct request *request,
+		   struct reply *reply);
 
 /* stream.c: each begins one and gives its first packet. */
 int stream_list(struct broker *broker, struct caller *caller, const struct request *request,
@@ -87,10 +110,27 @@ int stream_explain(struct broker *broker, struct caller *caller, const struct re
 		   struct reply *reply);
 int stream_status(struct broker *broker, struct caller *caller, const struct request *request,
 		  struct reply *reply);
+int stream_wait(struct broker *broker, struct caller *caller, const struct request *request,
+		struct reply *reply);
+int stream_monitor(struct broker *broker, struct caller *caller, const struct request *request,
+		   struct reply *reply);
+/* Whether it refers to nothing of the policy, so that it outlives a reload. */
+bool stream_outlives_reload(const struct stream *stream);
 void stream_free(struct caller *caller);
 /* Whether a name in this instance is one that the caller may be told of. His view is fresh. */
 bool caller_may_list(struct broker *broker, const struct caller *caller,
 		     const struct instance *instance, const char *name);
+
+/* monitor.c: for stream.c. 0 or an errno for the client. */
+#define MONITOR_RECORD_MAX 4096
+struct monitor;
+int monitor_new(struct monitor **ret, struct broker *broker, struct caller *caller,
+		const char *pattern, size_t size);
+void monitor_free(struct monitor *monitor);
+/* Moves what has happened into a reply. false: nothing has. */
+bool monitor_take(struct monitor *monitor, struct reply *reply);
+/* The last request was denied. */
+void monitors_denied(struct broker *broker, const struct caller *caller, const struct reply *reply);
 
 /* Refusals. Both return 0. */
 int reply_denied(struct broker *broker, struct reply *reply, const char *format, ...)

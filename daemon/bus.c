@@ -16,9 +16,6 @@
 #include "daemon/log.h"
 #include "daemon/server_private.h"
 
-/* Messages in a row, before the socket's clients have their turn. */
-#define BURST 32
-
 #define DELAY_FIRST_MS 50
 #define DELAY_MAX_MS 5000
 
@@ -183,13 +180,15 @@ static int greeted(struct bus *bus)
 static void turn(evutil_socket_t fd, short what, void *argument)
 {
 	struct bus *bus = argument;
-	int rc = 1;
+	int rc;
 
 	(void)fd;
 	(void)what;
-	/* A full queue is written by the first, which may read a message only while it does so. */
-	for (unsigned i = 0; rc > 0 && i < BURST && (i == 0 || !bus_is_full(bus)); i++)
-		rc = sd_bus_process(bus->sd, NULL);
+	/*
+	 * One message: the loop knows whether another is there, and its other clients have their
+	 * turn between. To try once more in vain would cost each call that comes alone a receive.
+	 */
+	rc = sd_bus_process(bus->sd, NULL);
 	if (rc >= 0 && sd_bus_is_open(bus->sd) <= 0)
 		rc = -ECONNRESET;
 	if (rc >= 0 && !bus->ready && sd_bus_is_ready(bus->sd) > 0)

@@ -77,25 +77,30 @@ void bus_fail(sd_bus_message *call, int error, const char *text, size_t size)
 
 /* --- a descriptor --- */
 
-static int add_open(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+static int add_open(struct bus_caller *caller, const struct bus_call *call,
+		    const struct reply *reply)
 {
-	_cleanup_close_ int fd = fdlist_steal_only(&reply->fds);
-
 	(void)call;
-	/* sd-bus takes a copy. */
-	return sd_bus_message_append_basic(caller->answer.message, 'h', &fd) < 0 ? ENFILE : 0;
+	if (reply->fds.count == 0)
+		return ENFILE;
+	return sd_bus_message_append_basic(caller->answer.message, 'h', &reply->fds.fd[0]) < 0
+		       ? ENFILE
+		       : 0;
 }
 
-static int add_context(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+static int add_context(struct bus_caller *caller, const struct bus_call *call,
+		       const struct reply *reply)
 {
-	_cleanup_close_ int fd = fdlist_steal_only(&reply->fds);
 	char path[CONTEXT_PATH_SIZE * 4];
 	int rc;
 
 	(void)call;
+	if (reply->fds.count == 0)
+		return ENFILE;
 	rc = sd_bus_message_append(
 		caller->answer.message, "sh",
-		bus_string(path, sizeof(path), (char *)reply->body, reply->body_size), fd);
+		bus_string(path, sizeof(path), (char *)reply->body, reply->body_size),
+		reply->fds.fd[0]);
 	return rc < 0 ? ENFILE : 0;
 }
 
@@ -136,15 +141,17 @@ static int append_info(sd_bus_message *message, const struct entry *entry)
 	const struct wire_info *info = &entry->info;
 
 	return sd_bus_message_append(
-		message, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "allocated", "t",
+		message, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "allocated", "t",
 		info->allocated, "ino", "t", info->ino, "created_ns", "t", info->created_ns, "uid",
 		"u", info->uid, "gid", "u", info->gid, "mode", "u", info->mode, "creator_pid", "i",
 		info->creator_pid, "temporary", "b", !!(info->flags & WIRE_INFO_TEMPORARY),
-		"object", "b", !(info->flags & WIRE_INFO_NOT_AN_OBJECT), "pool", "s", entry->pool,
-		"owner", "s", entry->owner);
+		"sealed", "b", !!(info->flags & WIRE_INFO_SEALED), "object", "b",
+		!(info->flags & WIRE_INFO_NOT_AN_OBJECT), "pool", "s", entry->pool, "owner", "s",
+		entry->owner);
 }
 
-static int add_stat(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+static int add_stat(struct bus_caller *caller, const struct bus_call *call,
+		    const struct reply *reply)
 {
 	sd_bus_message *message = caller->answer.message;
 	struct entry entry;
@@ -177,7 +184,8 @@ static int append_entry(sd_bus_message *message, const struct entry *entry)
 	return 0;
 }
 
-static int add_list(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+static int add_list(struct bus_caller *caller, const struct bus_call *call,
+		    const struct reply *reply)
 {
 	const unsigned char *at = reply->body, *end = at + reply->body_size;
 	struct bus_answer *answer = &caller->answer;
@@ -280,7 +288,8 @@ static int begin_passed_over(sd_bus_message *message)
 	return 0;
 }
 
-static int add_explain(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+static int add_explain(struct bus_caller *caller, const struct bus_call *call,
+		       const struct reply *reply)
 {
 	const char *at = (char *)reply->body, *end = at + reply->body_size;
 	sd_bus_message *message = caller->answer.message;
@@ -335,14 +344,14 @@ static int begin_unsubscribe(struct bus_caller *caller, const struct bus_call *c
 }
 
 const struct bus_method bus_methods[] = {
-	{ "Open", WIRE_OPEN, false, NULL, add_open, NULL },
-	{ "Unlink", WIRE_UNLINK, false, NULL, NULL, NULL },
-	{ "Stat", WIRE_STAT, false, NULL, add_stat, NULL },
-	{ "List", WIRE_LIST, true, begin_list, add_list, end_list },
-	{ "CreateContext", WIRE_CREATE_CONTEXT, false, NULL, add_context, NULL },
-	{ "Explain", WIRE_EXPLAIN, false, begin_explain, add_explain, end_explain },
-	{ "Reload", WIRE_RELOAD, false, NULL, NULL, NULL },
-	{ "Subscribe", 0, false, begin_subscribe, NULL, NULL },
-	{ "Unsubscribe", 0, false, begin_unsubscribe, NULL, NULL },
-	{ NULL, 0, false, NULL, NULL, NULL },
+	{ "Open", "sasua{sv}", WIRE_OPEN, false, NULL, add_open, NULL },
+	{ "Unlink", "s", WIRE_UNLINK, false, NULL, NULL, NULL },
+	{ "Stat", "s", WIRE_STAT, false, NULL, add_stat, NULL },
+	{ "List", "s", WIRE_LIST, true, begin_list, add_list, end_list },
+	{ "CreateContext", "sa{sv}", WIRE_CREATE_CONTEXT, false, NULL, add_context, NULL },
+	{ "Explain", "sasa{sv}", WIRE_EXPLAIN, false, begin_explain, add_explain, end_explain },
+	{ "Reload", "", WIRE_RELOAD, false, NULL, NULL, NULL },
+	{ "Subscribe", "s", 0, false, begin_subscribe, NULL, NULL },
+	{ "Unsubscribe", "", 0, false, begin_unsubscribe, NULL, NULL },
+	{ NULL, NULL, 0, false, NULL, NULL, NULL },
 };

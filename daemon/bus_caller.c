@@ -221,6 +221,8 @@ static void add_packet(struct bus_caller *caller, const struct bus_call *call, s
 		if (error == 0 && sd_bus_send(NULL, answer->message, NULL) < 0)
 			error = EMSGSIZE;
 	}
+	/* Only now: the caller has its own while this is closed. */
+	fdlist_close(&reply->fds);
 	if (error) {
 		refuse(caller, call, error, answer->why);
 	} else if (!reply->more) {
@@ -490,12 +492,17 @@ static struct bus_caller *caller_new(struct bus *bus, const char *name)
 	LIST_INIT(&caller->subscriptions);
 	memcpy(caller->name, name, size);
 	evtimer_assign(&caller->event, bus->server->base, caller_turn, caller);
+	HASH_ADD_STR(bus->callers, name, caller);
+	if (!HASH_HAS(hh, caller)) {
+		free(caller);
+		return NULL;
+	}
 	if (ask(caller, "GetConnectionCredentials", told_credentials) < 0) {
+		HASH_DELETE(hh, bus->callers, caller);
 		free(caller);
 		return NULL;
 	}
 	bus->asking++;
-	HASH_ADD_STR(bus->callers, name, caller);
 	return caller;
 }
 

@@ -207,8 +207,7 @@ static int parse_context(struct parse *parse, sd_bus_message *message)
 		return broken(parse);
 	request->text_size = strlen(request->text);
 	if (!name_is_app(request->text, request->text_size))
-		return fail(parse, EINVAL,
-			    "an app's id is 1 to 128 of letters, digits, '.', '_' and '-'");
+		return fail(parse, EINVAL, NAME_APP_RULE);
 	return read_options(parse, message, no_option);
 }
 
@@ -366,7 +365,7 @@ static void take(struct bus *bus, sd_bus_message *message, struct parse *parse)
 		bus_caller_call(bus, sender, &parse->call);
 }
 
-/* sd-bus has compared the signature with the vtable's. */
+/* 0: nothing that we know is called so and takes that. */
 static int called(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
 {
 	const char *member = sd_bus_message_get_member(message);
@@ -375,8 +374,10 @@ static int called(sd_bus_message *message, void *userdata, sd_bus_error *ret_err
 	int error;
 
 	(void)ret_error;
-	while (strcmp(method->member, member) != 0)
+	while (method->member && strcmp(method->member, member) != 0)
 		method++;
+	if (!method->member || !sd_bus_message_has_signature(message, method->signature))
+		return 0;
 	parse.call = (struct bus_call){ .method = method, .request.text = "" };
 	parse.fields_size = 0;
 	error = parse_arguments(&parse, message);
@@ -387,20 +388,15 @@ static int called(sd_bus_message *message, void *userdata, sd_bus_error *ret_err
 	return 1;
 }
 
-/*
- * Comes before the vtable: Get and GetAll depend on who reads, which sd-bus's own
- * properties can't wait to be told. The rest is left to it.
- */
-static int before_vtable(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+/* Get and GetAll depend on who reads, which sd-bus's own properties can't wait to be told. */
+static int read_property(sd_bus_message *message, struct bus *bus)
 {
-	const char *interface, *name = NULL;
+	bool get = sd_bus_message_is_method_call(message, NULL, "Get");
 	struct parse parse = { .call.request.text = "" };
-	bool get = sd_bus_message_is_method_call(message, "org.freedesktop.DBus.Properties", "Get");
+	const char *interface, *name = NULL;
 
-	(void)ret_error;
 	if (get ? !sd_bus_message_has_signature(message, "ss")
-		: !sd_bus_message_is_method_call(message, "org.freedesktop.DBus.Properties",
-						 "GetAll") ||
+		: !sd_bus_message_is_method_call(message, NULL, "GetAll") ||
 			    !sd_bus_message_has_signature(message, "s"))
 		return 0;
 	if (sd_bus_message_read_basic(message, 's', &interface) < 0 ||
@@ -415,8 +411,28 @@ static int before_vtable(sd_bus_message *message, void *userdata, sd_bus_error *
 		parse.call.request.text = name;
 		parse.call.request.text_size = strlen(name);
 	}
-	take(userdata, message, &parse);
+	take(bus, message, &parse);
 	return 1;
+}
+
+/*
+ * Comes before all else: a search for who takes a call costs sd-bus as much as all that we do for
+ * it, and finds nobody where the interface is left out, as callers may. The rest is left to the
+ * vtable: what there is, and how calls fail that are none.
+ */
+static int first_look(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	const char *path = sd_bus_message_get_path(message);
+	const char *interface = sd_bus_message_get_interface(message);
+
+	if (!sd_bus_message_is_method_call(message, NULL, NULL) || strcmp(path, BUS_PATH) != 0 ||
+	    !sd_bus_message_get_destination(message))
+		return 0;
+	if (!interface || strcmp(interface, BUS_NAME) == 0)
+		return called(message, userdata, ret_error);
+	if (strcmp(interface, "org.freedesktop.DBus.Properties") == 0)
+		return read_property(message, userdata);
+	return 0;
 }
 
 /* Never called: Get and GetAll don't come that far. */
@@ -464,7 +480,7 @@ static const sd_bus_vtable vtable[] = {
 
 int bus_add_object(struct bus *bus)
 {
-	int error = sd_bus_add_object(bus->sd, NULL, BUS_PATH, before_vtable, bus);
+	int error = sd_bus_add_filter(bus->sd, NULL, first_look, bus);
 
 	if (error >= 0)
 		error = sd_bus_add_object_vtable(bus->sd, NULL, BUS_PATH, BUS_NAME, vtable, bus);

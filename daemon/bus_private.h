@@ -11,10 +11,10 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>
-#include <uthash.h>
 
 #include "daemon/broker.h"
 #include "daemon/bus.h"
+#include "daemon/hash.h"
 #include "daemon/notify.h"
 #include "daemon/server.h"
 
@@ -30,13 +30,13 @@ struct bus_call;
 
 /* What a caller may ask, and how its answer is made of the broker's packets. */
 struct bus_method {
-	const char *member;
+	const char *member, *signature;
 	uint16_t operation; /* 0: the broker isn't asked */
 	bool is_listing;    /* its answer may be long */
 	/* Each 0 or an errno for the caller; NULL: nothing to do. */
 	int (*begin)(struct bus_caller *caller, const struct bus_call *call);
 	int (*add)(struct bus_caller *caller, const struct bus_call *call,
-		   struct reply *reply); /* one packet, whose descriptors it may take */
+		   const struct reply *reply); /* one packet; sd-bus copies its descriptors */
 	int (*end)(struct bus_caller *caller, const struct bus_call *call);
 };
 

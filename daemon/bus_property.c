@@ -10,9 +10,8 @@
 #include "daemon/bus_private.h"
 
 static const struct bus_field_type pool_types[] = {
-	{ "size", 't' },    { "used", 't' },  { "objects-limit", 't' },
-	{ "objects", 't' }, { "users", 'u' }, { "read-only", 'b' },
-	{ NULL, 's' },
+	{ "size", 't' },  { "used", 't' },	{ "objects-limit", 't' }, { "objects", 't' },
+	{ "users", 'u' }, { "read-only", 'b' }, { "exec", 'b' },	  { NULL, 's' },
 };
 
 static int append_version(struct bus_caller *caller, sd_bus_message *message)
@@ -32,6 +31,7 @@ static int append_features(struct bus_caller *caller, sd_bus_message *message)
 		{ WIRE_FEATURE_PRIVATE_POOLS, "private-pools" },
 		{ WIRE_FEATURE_CONTEXTS, "contexts" },
 		{ WIRE_FEATURE_TEMPORARY, "temporary" },
+		{ WIRE_FEATURE_SEALED, "sealed" },
 	};
 	uint64_t features = broker_features(caller->bus->broker);
 	int rc = sd_bus_message_open_container(message, 'v', "as");
@@ -103,7 +103,8 @@ static int append_pool(sd_bus_message *message, const char *record, size_t size)
 	return 0;
 }
 
-static int add_pools(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
+static int add_pools(struct bus_caller *caller, const struct bus_call *call,
+		     const struct reply *reply)
 {
 	const char *at = (char *)reply->body, *end = at + reply->body_size;
 	int error = 0;
@@ -172,11 +173,11 @@ static int end_get_pools(struct bus_caller *caller, const struct bus_call *call)
 	return close_pools(caller->answer.message) < 0 ? ENOMEM : 0;
 }
 
-static const struct bus_method get = { "Get", 0, false, begin_get, NULL, NULL };
-static const struct bus_method get_pools = { "Get",	      WIRE_POOLS, true,
-					     begin_get_pools, add_pools,  end_get_pools };
-static const struct bus_method get_all = { "GetAll",	  WIRE_POOLS, true,
-					   begin_get_all, add_pools,  end_get_all };
+static const struct bus_method get = { "Get", "ss", 0, false, begin_get, NULL, NULL };
+static const struct bus_method get_pools = { "Get",	      "ss",	 WIRE_POOLS,   true,
+					     begin_get_pools, add_pools, end_get_pools };
+static const struct bus_method get_all = { "GetAll",	  "s",	     WIRE_POOLS, true,
+					   begin_get_all, add_pools, end_get_all };
 
 const struct bus_method *bus_property_method(const char *name)
 {

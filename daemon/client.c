@@ -12,34 +12,40 @@
 #include "daemon/log.h"
 #include "daemon/server_private.h"
 
-/* Requests of one client in a row, and of one user in one pass of the loop, before the others have
- * their turn. */
-#define BURST 16
-#define USER_BURST 64
-
 /*
- * Of a client's socket: room for one long reply, and so for some forty short ones that it doesn't
- * read. The kernel doubles it.
+ * Of a client's socket, which the kernel doubles: room for some ten short replies that it doesn't
+ * read, FDS_UNREAD_MAX; a descriptor in each counts against our own limit while it is on its way.
+ * A long reply, which has none, gets more for as long as it takes.
  */
-#define SEND_BUFFER (20 * 1024)
+#define SEND_BUFFER (4 * 1024)
+#define SEND_BUFFER_LONG (20 * 1024)
+#define LONG_REPLY 2048
 
 /* One for all connections: a request's life ends before the next is received. */
 static unsigned char packet_buffer[REQUEST_BUFFER];
 
 static void client_ready(evutil_socket_t fd, short what, void *argument);
 
+/* A stream that has ended meanwhile has its last packet to send. */
+static bool is_idle(const struct client *client)
+{
+	return client->idle && client->caller.stream;
+}
+
 /* What the loop shall tell us follows from the state. */
 static void watch(struct client *client)
 {
 	short wanted = EV_PERSIST;
 
-	if (client->state == CLIENT_CLOSING || client->state == CLIENT_PARKED) {
+	if (client->turn.waits)
+		return;
+	if (client->state == CLIENT_PARKED) {
 		event_del(&client->event);
 		return;
 	}
 	if (client->queued)
 		wanted |= EV_WRITE;
-	else if (client->state == CLIENT_STREAMING)
+	else if (client->state == CLIENT_STREAMING && !is_idle(client))
 		wanted |= EV_READ | EV_WRITE;
 	else
 		wanted |= EV_READ;
@@ -49,7 +55,9 @@ static void watch(struct client *client)
 	event_del(&client->event);
 	event_assign(&client->event, client->server->base, client->fd, wanted, client_ready,
 		     client);
-	if (event_add(&client->event, NULL) < 0)
+	/* It would hear nothing more, and not even that: serve() ends it. */
+	client->unwatched = event_add(&client->event, NULL) < 0;
+	if (client->unwatched)
 		log_line(3, "no memory to watch a client");
 }
 
@@ -72,12 +80,12 @@ void client_free(struct client *client)
 	struct server *server = client->server;
 
 	event_del(&client->event);
+	turn_leave(client);
 	caller_done(&client->caller);
 	drop_queued(client);
 	free(client->parked);
 	fd_close(client->fd);
 	LIST_REMOVE(client, entry);
-	server->closing -= client->state == CLIENT_CLOSING;
 	free(client);
 	if (server->paused)
 		listeners_resume(server);
@@ -86,24 +94,13 @@ void client_free(struct client *client)
 /* Somebody attached descriptors: whoever closes them last may hang, so that isn't us. */
 static void close_elsewhere(struct client *client)
 {
-	struct server *server = client->server;
+	int fd = client->fd;
 
-	if (!server->setup->closer) {
-		client_free(client);
-		return;
-	}
 	event_del(&client->event);
-	if (closer_take(server->setup->closer, client->fd) == 0) {
-		client->fd = -EBADF;
-		client_free(client);
-		return;
-	}
-	/* It stays on its user's account until it is taken, and has nothing else here any more. */
-	caller_end(&client->caller);
-	drop_queued(client);
-	server->closing += client->state != CLIENT_CLOSING;
-	set_state(client, CLIENT_CLOSING);
-	server->loop.tick_in(&server->loop, 100);
+	client->fd = -EBADF;
+	shutdown(fd, SHUT_RDWR); /* the other end needn't wait for it */
+	server_close_elsewhere(client->server, fd, CLOSING_HOSTILE);
+	client_free(client);
 }
 
 /*
@@ -125,25 +122,20 @@ static bool has_unread(int fd)
 
 void client_drop(struct client *client)
 {
-	if (client->state == CLIENT_CLOSING)
-		return;
 	if (client->peek && has_unread(client->fd))
 		close_elsewhere(client);
 	else
 		client_free(client);
 }
 
-void clients_retry_closing(struct server *server)
+static void size_buffer(struct client *client, bool is_long)
 {
-	struct client *client, *next;
+	const int size = is_long ? SEND_BUFFER_LONG : SEND_BUFFER;
 
-	if (!server->closing)
+	if (client->has_long_buffer == is_long)
 		return;
-	for (client = LIST_FIRST(&server->clients); client; client = next) {
-		next = LIST_NEXT(client, entry);
-		if (client->state == CLIENT_CLOSING)
-			close_elsewhere(client);
-	}
+	setsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	client->has_long_buffer = is_long;
 }
 
 static int queue_packet(struct client *client, const struct reply_packet *packet,
@@ -177,10 +169,15 @@ static int send_reply(struct client *client, const struct request *request, stru
 	int error;
 
 	reply_encode(packet, request, reply);
+	if (reply->body_size > LONG_REPLY)
+		size_buffer(client, true);
+	else if (reply->fds.count > 0)
+		size_buffer(client, false);
 	error = packet_send(client->fd, packet->part, packet->part_count, &reply->fds,
 			    MSG_DONTWAIT);
 	if (error == -ETOOMANYREFS) {
 		/* Descriptors that nobody has received yet, of all clients together. */
+		broker_undo(client->server->broker, &client->caller, reply);
 		reply_fail(reply, ENFILE, "too many descriptors are on their way");
 		reply_encode(packet, request, reply);
 		error = packet_send(client->fd, packet->part, packet->part_count, NULL,
@@ -227,7 +224,32 @@ static void wake(struct waiter *waiter)
 	struct caller *caller = (struct caller *)((char *)waiter - offsetof(struct caller, waiter));
 	struct client *client = (struct client *)((char *)caller - offsetof(struct client, caller));
 
+	client->idle = false;
 	event_active(&client->event, EV_TIMEOUT, 1);
+}
+
+/*
+ * Whether a request may take much longer than others: a packet of a longer reply may look at a few
+ * dozen names, a context is a directory, an access control list and a socket, and the service
+ * manager hears of what is sealed.
+ */
+static bool is_long(const struct request *request)
+{
+	switch (request->operation) {
+	case WIRE_OPEN:
+		return request->options & WIRE_SEALED;
+	case WIRE_CREATE_CONTEXT:
+	case WIRE_LIST:
+	case WIRE_POOLS:
+	case WIRE_EXPLAIN:
+	case WIRE_STATUS:
+	case WIRE_RELOAD:
+	case WIRE_LEND:
+	case WIRE_DELEGATE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* Decodes and answers one request: 0, or -errno when the client can't be served any more. */
@@ -242,6 +264,8 @@ static int handle(struct client *client, unsigned char *packet, size_t size)
 	if (error < 0)
 		return error;
 	reply_reset(reply);
+	if (is_long(&request))
+		turns_now(client)->left = 0;
 	error = broker_handle(server->broker, &client->caller, &request, reply);
 	if (error < 0)
 		return error;
@@ -254,9 +278,10 @@ static int handle(struct client *client, unsigned char *packet, size_t size)
 			return error;
 	}
 	if (reply->more) {
+		client->idle = reply->idle;
 		client->stream = request;
 		set_state(client, CLIENT_STREAMING);
-	} else if (client->queued) {
+	} else if (client->queued || client->idle) {
 		watch(client);
 	}
 	return 0;
@@ -283,12 +308,14 @@ static int continue_stream(struct client *client)
 	error = broker_continue(server->broker, &client->caller, reply);
 	if (error == 0 && !reply->silent)
 		error = send_reply(client, &client->stream, reply);
+	client->idle = reply->idle;
 	if (error == 0)
 		set_state(client, reply->more ? CLIENT_STREAMING : CLIENT_READING);
 	return error;
 }
 
-static void send_hello(int fd, struct wire_hello *hello, const char *why)
+/* 0, or -errno: who has no hello waits for it. */
+static int send_hello(int fd, struct wire_hello *hello, const char *why)
 {
 	struct iovec part[2] = {
 		{ hello, sizeof(*hello) },
@@ -300,7 +327,7 @@ static void send_hello(int fd, struct wire_hello *hello, const char *why)
 	hello->version_max = WIRE_VERSION_MAX;
 	hello->size = sizeof(*hello);
 	hello->packet_max = WIRE_REQUEST_MAX;
-	packet_send(fd, part, 2, NULL, MSG_DONTWAIT);
+	return packet_send(fd, part, 2, NULL, MSG_DONTWAIT);
 }
 
 static void refuse_version(const struct client *client)
@@ -323,13 +350,18 @@ static int greeted(struct client *client, size_t size)
 	return error;
 }
 
-/* Whether something is attached to the next packet; nothing is taken or dropped by looking. */
-static bool has_attachment(int fd)
+/*
+ * What is attached to the next packet; nothing is taken or dropped by looking. 0: nothing, and the
+ * packet is there. -EXDEV: something. -EAGAIN: no packet yet, and one that comes after this look
+ * must not be taken without another.
+ */
+static int look_ahead(int fd)
 {
 	struct msghdr message = { 0 };
 
-	return recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 &&
-	       (message.msg_flags & MSG_CTRUNC);
+	if (recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	return message.msg_flags & MSG_CTRUNC ? -EXDEV : 0;
 }
 
 /* One packet: 0; -EAGAIN when there is none; -EXDEV when descriptors hang on it; else the client
@@ -337,12 +369,14 @@ static bool has_attachment(int fd)
 static int receive(struct client *client)
 {
 	ssize_t size;
+	int error;
 
 	/* A reply that was cut off ends before another request can begin one. */
 	if (client->state == CLIENT_STREAMING && !client->caller.stream)
 		return continue_stream(client);
-	if (client->peek && has_attachment(client->fd))
-		return -EXDEV;
+	error = client->peek ? look_ahead(client->fd) : 0;
+	if (error)
+		return error;
 	size = recv(client->fd, packet_buffer, sizeof(packet_buffer), MSG_DONTWAIT | MSG_TRUNC);
 	if (size < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
@@ -356,55 +390,56 @@ static int receive(struct client *client)
 	return handle(client, packet_buffer, (size_t)size);
 }
 
-/*
- * How many requests the client may make in this pass; 0: it waits for the next, since its user
- * has had his part. Whoever waited comes before those of his other connections that were served.
- */
-static unsigned take_turn(struct client *client)
-{
-	struct turns *turns = quota_turns(&client->caller.charge);
-
-	if (turns->pass != client->server->pass) {
-		turns->pass = client->server->pass;
-		/* A turn ends when nobody waited in the last pass, or nobody was left to serve. */
-		if (!turns->waiting || turns->served == 0)
-			turns->turn++;
-		turns->left = USER_BURST;
-		turns->served = 0;
-		turns->waiting = false;
-	}
-	if (client->turn == turns->turn || turns->left == 0) {
-		turns->waiting = true;
-		return 0;
-	}
-	client->turn = turns->turn;
-	turns->served++;
-	return turns->left < BURST ? turns->left : BURST;
-}
-
 static bool is_reading(const struct client *client)
 {
 	return !client->queued && client->state != CLIENT_PARKED;
 }
 
-static int receive_some(struct client *client)
+/* The next packet of what it asked for before, and what it asks now: as much as it may. */
+static int take_part(struct client *client, struct turns *turns, short what)
 {
-	struct turns *turns = quota_turns(&client->caller.charge);
-	unsigned most = take_turn(client);
 	int error = 0;
 
-	for (; error == 0 && most > 0 && is_reading(client); most--) {
+	if (what & EV_WRITE && client->state == CLIENT_STREAMING && !client->queued) {
+		error = continue_stream(client);
+		turns->left = 1; /* what it asks beside it, a cancel it may be */
+	}
+	while (error == 0 && turns->left > 0 && what & EV_READ && is_reading(client)) {
+		turns->left--;
 		error = receive(client);
-		if (error == 0)
-			turns->left--;
 	}
 	return error;
+}
+
+static void fail(struct client *client, int error)
+{
+	if (error == -EXDEV)
+		close_elsewhere(client);
+	else
+		client_drop(client);
+}
+
+void client_take_turn(struct client *client)
+{
+	short what = EV_READ | (is_idle(client) ? 0 : EV_WRITE);
+	int error = take_part(client, turns_now(client), what);
+
+	if (error == -EAGAIN || (error == 0 && (!is_reading(client) || is_idle(client)))) {
+		watch(client);
+		error = client->unwatched ? -ENOMEM : -EAGAIN;
+	}
+	if (error == 0)
+		turn_wait(client);
+	else if (error != -EAGAIN)
+		fail(client, error);
 }
 
 static int serve(struct client *client, short what)
 {
 	int error = 0;
 
+	if (what & EV_TIMEOUT)
+		watch(client);
 	if (what & EV_TIMEOUT && client->state == CLIENT_PARKED)
 		error = unpark(client);
 	if (error == 0 && client->queued && what & EV_WRITE) {
@@ -412,12 +447,14 @@ static int serve(struct client *client, short what)
 		if (error == 0)
 			watch(client);
 	}
-	if (what & EV_READ)
-		error = error ? error : receive_some(client);
-	if (error == -EAGAIN)
-		error = 0;
-	if (error == 0 && client->state == CLIENT_STREAMING && !client->queued && what & EV_WRITE)
-		error = continue_stream(client);
+	if (error == 0 && (what & EV_READ || client->state == CLIENT_STREAMING)) {
+		struct turns *turns = turn_or_wait(client);
+
+		if (turns)
+			error = take_part(client, turns, what);
+	}
+	if (error == 0 || error == -EAGAIN)
+		error = client->unwatched ? -ENOMEM : 0;
 	return error;
 }
 
@@ -427,10 +464,8 @@ static void client_ready(evutil_socket_t fd, short what, void *argument)
 	int error = serve(client, what);
 
 	(void)fd;
-	if (error == -EXDEV)
-		close_elsewhere(client);
-	else if (error < 0)
-		client_drop(client);
+	if (error < 0)
+		fail(client, error);
 }
 
 void client_turn_away(struct server *server, int fd, int error, const char *why, bool peek)
@@ -439,23 +474,28 @@ void client_turn_away(struct server *server, int fd, int error, const char *why,
 
 	send_hello(fd, &hello, why);
 	/* He may have sent something before he was let in. */
-	if (!peek || !server->setup->closer || !has_unread(fd) ||
-	    closer_take(server->setup->closer, fd) < 0)
+	if (peek && has_unread(fd)) {
+		shutdown(fd, SHUT_RDWR);
+		server_close_elsewhere(server, fd, CLOSING_HOSTILE);
+	} else {
 		fd_close(fd);
+	}
 }
 
-static void welcome(const struct client *client)
+static int welcome(struct client *client)
 {
-	struct wire_hello hello = { .features = broker_features(client->server->broker) };
+	struct broker *broker = client->server->broker;
+	struct wire_hello hello = { .features = broker_features(broker) };
 
-	send_hello(client->fd, &hello, "");
+	if (caller_has_delegation(broker, &client->caller))
+		hello.features |= WIRE_FEATURE_DELEGATION;
+	return send_hello(client->fd, &hello, "");
 }
 
 int client_add(struct server *server, int fd, struct context *context, bool refuses_descriptors)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	const char *why = "no memory for a connection";
-	const int send_buffer = SEND_BUFFER;
 	int error = client ? 0 : -ENOMEM;
 
 	if (error == 0) {
@@ -464,6 +504,7 @@ int client_add(struct server *server, int fd, struct context *context, bool refu
 	}
 	if (error < 0) {
 		free(client);
+		log_turned_away(fd, -error, why);
 		client_turn_away(server, fd, -error, why,
 				 !refuses_descriptors || server->setup->always_peek);
 		return error;
@@ -472,13 +513,14 @@ int client_add(struct server *server, int fd, struct context *context, bool refu
 	client->fd = fd;
 	client->peek = !refuses_descriptors || server->setup->always_peek;
 	LIST_INSERT_HEAD(&server->clients, client, entry);
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
+	client->has_long_buffer = true;
+	size_buffer(client, false);
 	event_assign(&client->event, server->base, fd, EV_READ | EV_PERSIST, client_ready, client);
-	welcome(client);
 	client->state = CLIENT_GREETING;
-	if (event_add(&client->event, NULL) < 0) {
-		client_free(client);
-		return -ENOMEM;
-	}
-	return 0;
+	error = welcome(client);
+	if (error == 0 && event_add(&client->event, NULL) < 0)
+		error = -ENOMEM;
+	if (error < 0)
+		client_drop(client);
+	return error;
 }

@@ -164,6 +164,9 @@ static int fail_parse(struct loader *loader, const config_t *parsed, const char 
 	for (unsigned i = 1; i < line && strchr(text, '\n'); i++)
 		text = strchr(text, '\n') + 1;
 	text += strspn(text, " \t");
+	if (text[strspn(text, " \t\r\n")] == '\0')
+		return loader_fail(loader, line, "%s: the file ends in the middle of a setting",
+				   parsed->error_text ? parsed->error_text : "syntax error");
 	return loader_fail(loader, line, "%s at or before \"%.*s\"",
 			   parsed->error_text ? parsed->error_text : "syntax error",
 			   (int)strcspn(text, "\r\n") < 60 ? (int)strcspn(text, "\r\n") : 60, text);

@@ -216,6 +216,12 @@ static int open_directory(struct loader *loader, int at, const char *name, const
 	*ret = -EBADF;
 	if (fd < 0 && errno == ENOENT)
 		return 0;
+	if (fd < 0 && errno == ENOTDIR) {
+		loader->file = path;
+		return loader_fail(loader, 0,
+				   "is no directory, or a symbolic link to one: "
+				   "put the directory itself here");
+	}
 	if (fd < 0) {
 		loader->file = path;
 		return loader_fail_errno(loader, errno, "open");

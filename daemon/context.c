@@ -31,6 +31,7 @@ static void context_end(struct context *context)
 	LIST_REMOVE(context, entry);
 	all->events->ended(all->events->context, context);
 	context_place_remove(all->base, &context->place);
+	state_remove(all->state, STATE_CONTEXT, context->place.number);
 	context_free(context);
 }
 
@@ -52,7 +53,6 @@ static int make_hold(struct context *context, int *ret_theirs)
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
-	context->watch.ready = not_held;
 	error = all->loop->watch(all->loop, &context->watch, ends[1]);
 	if (error < 0) {
 		fd_close(ends[0]);
@@ -64,6 +64,29 @@ static int make_hold(struct context *context, int *ret_theirs)
 	return 0;
 }
 
+/* Noted before its descriptors are: those without a note belong to nothing. */
+static int remember(const struct context *context)
+{
+	const struct ids *maker = &context->maker;
+	char groups[STATE_VALUE_MAX / 2];
+
+	ids_text(groups, sizeof(groups), maker);
+	return state_put(context->all->state, STATE_CONTEXT, context->place.number, "%u/%u/%s/%s",
+			 maker->uid, maker->gid, groups, context->app);
+}
+
+static int open_place(struct context *context)
+{
+	struct contexts *all = context->all;
+	int error;
+
+	error = context_place_path(context->path, sizeof(context->path), all->base,
+				   &context->place);
+	if (error == 0)
+		error = all->events->made(all->events->context, context);
+	return error;
+}
+
 static int make_place(struct context *context)
 {
 	struct contexts *all = context->all;
@@ -72,12 +95,13 @@ static int make_place(struct context *context)
 	error = context_place_make(&context->place, all->base, context->maker.uid);
 	if (error < 0)
 		return error;
-	error = context_place_path(context->path, sizeof(context->path), all->base,
-				   &context->place);
+	error = remember(context);
 	if (error == 0)
-		error = all->events->made(all->events->context, context);
-	if (error < 0)
+		error = open_place(context);
+	if (error < 0) {
+		state_remove(all->state, STATE_CONTEXT, context->place.number);
 		context_place_remove(all->base, &context->place);
+	}
 	return error;
 }
 
@@ -87,6 +111,9 @@ static int client_errno(int error, const char **ret_why)
 	case -EOPNOTSUPP:
 		*ret_why = "the file system of the contexts' directory has no access control lists";
 		return EOPNOTSUPP;
+	case -EAGAIN:
+		*ret_why = "the service manager doesn't keep up";
+		return EDQUOT;
 	case -EMFILE:
 	case -ENFILE:
 		return ENFILE;
@@ -99,11 +126,25 @@ static int client_errno(int error, const char **ret_why)
 	}
 }
 
+static struct context *context_alloc(struct contexts *contexts)
+{
+	struct context *context = calloc(1, sizeof(*context));
+
+	if (!context)
+		return NULL;
+	context->all = contexts;
+	context->hold = context->place.listener = -EBADF;
+	context->watch.ready = not_held;
+	return context;
+}
+
 int context_new(struct contexts *contexts, const struct peer *maker, const char *app,
 		const struct config_limits *limits, struct context **ret, int *ret_hold,
 		const char **ret_why)
 {
-	const struct quota_limit limit = { limits->contexts, limits->contexts_per_user };
+	const uint32_t stored = (QUOTA_STORED_MOST - contexts->quota->total[RESOURCE_SEALED]) / 2;
+	const struct quota_limit limit = { limits->contexts < stored ? limits->contexts : stored,
+					   limits->contexts_per_user };
 	_cleanup_close_ int theirs = -EBADF;
 	struct context *context;
 	int error;
@@ -112,11 +153,9 @@ int context_new(struct contexts *contexts, const struct peer *maker, const char 
 		*ret_why = "this broker has no directory for contexts";
 		return EOPNOTSUPP;
 	}
-	context = calloc(1, sizeof(*context));
+	context = context_alloc(contexts);
 	if (!context)
 		return ENOMEM;
-	context->all = contexts;
-	context->hold = -EBADF;
 	error = quota_charge(contexts->quota, &context->charge, RESOURCE_CONTEXT, maker->ids.uid,
 			     false, &limit);
 	if (error == -EDQUOT || error == -EUSERS) {
@@ -143,10 +182,116 @@ int context_new(struct contexts *contexts, const struct peer *maker, const char 
 	return 0;
 }
 
-void contexts_done(struct contexts *contexts)
+bool contexts_have(const struct contexts *contexts, uint64_t number)
+{
+	const struct context *context;
+
+	LIST_FOREACH (context, &contexts->list, entry)
+		if (context->place.number == number)
+			return true;
+	return false;
+}
+
+/* What a note says of it. 0 or -errno: -EINVAL when it is none. */
+static int read_note(struct context *context, uint64_t number, char *value)
+{
+	struct contexts *all = context->all;
+	int error = ids_parse(&context->maker, &value);
+
+	if (error < 0)
+		return error;
+	if (!value)
+		return -EINVAL;
+	context->place.maker = context->maker.uid;
+	context->place.number = (uint32_t)number;
+	if (all->base->next <= number)
+		all->base->next = (uint32_t)number + 1;
+	context->app = strdup(value);
+	return context->app ? 0 : -ENOMEM;
+}
+
+/* With both of its descriptors. 0 or -errno: -ENOENT and -EINVAL when nobody knows of it. */
+static int revive(struct context *context, uint32_t number)
+{
+	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
+	struct contexts *all = context->all;
+	char note[STATE_VALUE_MAX + 1];
+	int error;
+
+	if (!all->base)
+		return -EOPNOTSUPP;
+	if (!state_is_kept(all->state))
+		return -ENODATA;
+	error = state_get(all->state, STATE_CONTEXT, number, note);
+	if (error == 0)
+		error = read_note(context, number, note);
+	if (error < 0)
+		return error;
+	context->place.refuses_descriptors = place_refuse_descriptors(context->place.listener);
+	error = quota_charge(all->quota, &context->charge, RESOURCE_CONTEXT, context->maker.uid,
+			     false, &any);
+	if (error == 0)
+		error = all->loop->watch(all->loop, &context->watch, context->hold);
+	if (error == 0)
+		error = open_place(context);
+	return error;
+}
+
+int context_restore(struct contexts *contexts, uint32_t number, int hold, int listener)
+{
+	struct context *context = context_alloc(contexts);
+	bool has_ended = hold < 0 || listener < 0;
+	int error;
+
+	if (!context) {
+		fd_close(hold);
+		fd_close(listener);
+		return -ENOMEM;
+	}
+	context->hold = hold;
+	context->place.listener = listener;
+	error = has_ended ? -ENOENT : revive(context, number);
+	if (error == 0) {
+		LIST_INSERT_HEAD(&contexts->list, context, entry);
+		return 1;
+	}
+	fd_close(context->place.listener);
+	context_free(context);
+	return error == -ENOENT || error == -EINVAL ? 0 : error;
+}
+
+static void sweep(void *argument, uint64_t number, char *value)
+{
+	struct contexts *all = argument;
+	struct context gone = { .all = all, .place.listener = -EBADF };
+
+	if (contexts_have(all, number))
+		return;
+	if (read_note(&gone, number, value) == 0)
+		context_place_remove(all->base, &gone.place);
+	ids_done(&gone.maker);
+	free(gone.app);
+	state_remove(all->state, STATE_CONTEXT, number);
+}
+
+void contexts_sweep(struct contexts *contexts)
+{
+	if (contexts->base)
+		state_each(contexts->state, STATE_CONTEXT, sweep, contexts);
+}
+
+void contexts_done(struct contexts *contexts, bool leave)
 {
 	struct context *context;
 
-	while ((context = LIST_FIRST(&contexts->list)))
-		context_end(context);
+	while ((context = LIST_FIRST(&contexts->list))) {
+		if (!leave) {
+			context_end(context);
+			continue;
+		}
+		LIST_REMOVE(context, entry);
+		contexts->events->ended(contexts->events->context, context);
+		fd_close(context->place.listener);
+		context_free(context);
+	}
 }

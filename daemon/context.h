@@ -7,6 +7,7 @@
 #ifndef SHMBROKER_CONTEXT_H
 #define SHMBROKER_CONTEXT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -16,6 +17,7 @@
 #include "daemon/peer.h"
 #include "daemon/place.h"
 #include "daemon/quota.h"
+#include "daemon/state.h"
 #include "daemon/watch.h"
 
 struct contexts;
@@ -49,6 +51,7 @@ struct contexts {
 	struct creds *creds; /* places are the broker's own business */
 	struct loop *loop;
 	const struct context_events *events;
+	const struct state *state; /* borrowed: over a restart */
 	LIST_HEAD(, context) list;
 };
 
@@ -60,6 +63,17 @@ struct contexts {
 int context_new(struct contexts *contexts, const struct peer *maker, const char *app,
 		const struct config_limits *limits, struct context **ret, int *ret_hold,
 		const char **ret_why);
-void contexts_done(struct contexts *contexts);
+/*
+ * One of the process before, from its two descriptors (taken in every case; -EBADF: lost). 1: it
+ * goes on; 0: it has ended, and what is left of it is removed by contexts_sweep(); or -errno: it
+ * can't go on now, but may with the next process.
+ */
+int context_restore(struct contexts *contexts, uint32_t number, int hold, int listener);
+/* Those that are known, but have no descriptors any more. After context_restore() for all. */
+void contexts_sweep(struct contexts *contexts);
+/* Whether there is one of this number, held by somebody. */
+bool contexts_have(const struct contexts *contexts, uint64_t number);
+/* Ends all of them; or leaves them to the next process. */
+void contexts_done(struct contexts *contexts, bool leave);
 
 #endif

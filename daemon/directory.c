@@ -4,14 +4,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/fd.h"
 #include "proto/name.h"
 
-/* Deeper than any client's path can reach at once. */
+/* How deep it goes at once: a descriptor each. */
 #define DEPTH_MAX 100
+/* Who makes directories as fast as they are moved doesn't keep us for ever. */
+#define MOVED_MAX 10000
 
 int directory_unlink(int dir, const char *name)
 {
@@ -49,7 +53,67 @@ void directory_sweep(int directory)
 	closedir(listing);
 }
 
-static int remove_below(int directory, unsigned depth)
+/*
+ * What lies too deep comes up to the top, from where it is gone through anew: as often as there is
+ * something in it, which is less each time. Under a number for a name, since that has to be new.
+ */
+struct removal {
+	int top;
+	struct creds *creds;
+	unsigned moved; /* so far */
+};
+
+static int bring_up(struct removal *removal, int directory, const char *name)
+{
+	char hidden[sizeof(NAME_RESERVED_PREFIX) + 16];
+
+	while (removal->moved < MOVED_MAX) {
+		snprintf(hidden, sizeof(hidden), NAME_RESERVED_PREFIX "%u", removal->moved++);
+		if (renameat2(directory, name, removal->top, hidden, RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
+}
+
+/*
+ * What is in a sticky directory is only its owner's to remove, and one without permissions is shut
+ * to an ordinary user's broker: so it is opened up, as its owner, by a path that nobody can
+ * exchange.
+ */
+static void open_up(struct creds *creds, int below)
+{
+	struct ids owner = { 0 };
+	char path[32];
+	struct stat st;
+
+	if (fstat(below, &st) < 0 || (st.st_mode & (S_ISVTX | 0700)) == 0700)
+		return;
+	owner.uid = st.st_uid;
+	owner.gid = st.st_gid;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", below);
+	/* If it fails, so does the removal, which tells. */
+	if (creds_assume(creds, &owner, 0) == 0)
+		chmod(path, 0700);
+	creds_reset(creds);
+}
+
+/* A directory below, that is ours to empty. A descriptor, or -errno. */
+static int open_below(const struct removal *removal, int directory, const char *name)
+{
+	_cleanup_close_ int below = -EBADF;
+	int fd;
+
+	below = openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (below < 0)
+		return -errno;
+	open_up(removal->creds, below);
+	fd = openat(below, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int remove_below(struct removal *removal, int directory, unsigned depth)
 {
 	DIR *listing = directory_list(directory);
 	const struct dirent *entry;
@@ -64,9 +128,10 @@ static int remove_below(int directory, unsigned depth)
 			continue;
 		if (directory_unlink(directory, entry->d_name) != ENOTEMPTY)
 			continue;
-		below = openat(directory, entry->d_name,
-			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (below < 0 || depth == 0 || remove_below(below, depth - 1) < 0 ||
+		if (depth == 0 && bring_up(removal, directory, entry->d_name) == 0)
+			continue;
+		below = open_below(removal, directory, entry->d_name);
+		if (below < 0 || depth == 0 || remove_below(removal, below, depth - 1) < 0 ||
 		    unlinkat(directory, entry->d_name, AT_REMOVEDIR) < 0)
 			error = -ENOTEMPTY;
 	}
@@ -74,7 +139,15 @@ static int remove_below(int directory, unsigned depth)
 	return error;
 }
 
-int directory_remove_all(int directory)
+int directory_remove_all(int directory, struct creds *creds)
 {
-	return remove_below(directory, DEPTH_MAX);
+	struct removal removal = { .top = directory, .creds = creds };
+	unsigned moved;
+	int error;
+
+	do {
+		moved = removal.moved;
+		error = remove_below(&removal, directory, DEPTH_MAX);
+	} while (removal.moved > moved && removal.moved < MOVED_MAX);
+	return error;
 }

@@ -5,6 +5,8 @@
 
 #include <dirent.h>
 
+#include "daemon/creds.h"
+
 /* A listing with a position of its own, for closedir(); NULL and errno. `directory` is borrowed. */
 DIR *directory_list(int directory);
 
@@ -14,7 +16,10 @@ int directory_unlink(int directory, const char *name);
 /* Removes what an interrupted replace left behind: names with the reserved prefix. */
 void directory_sweep(int directory);
 
-/* Removes everything below, whatever clients made there. 0, or -errno when something is left. */
-int directory_remove_all(int directory);
+/*
+ * Removes everything below, whatever clients made there, with the broker's own credentials, which
+ * must be in force, and its makers'. 0, or -errno when something is left.
+ */
+int directory_remove_all(int directory, struct creds *creds);
 
 #endif

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which system calls the broker and its helpers may still make once they have begun: what their
+ * work takes, and nothing more. Whoever makes another is ended by SIGSYS. For main.c.
+ */
 #ifndef SHMBROKER_FILTER_H
 #define SHMBROKER_FILTER_H
 
+enum filter_role {
+	FILTER_BROKER = 1 << 0,
+	FILTER_KEEPER = 1 << 1, /* in the pool table */
+	FILTER_TWIN = 1 << 2,	/* and the children that it makes twins in */
+	FILTER_CLOSER = 1 << 3, /* and the children that close */
+};
+
 /*
- * After the helpers are forked the broker itself never makes or enters a namespace and
- * never mounts: a system-call filter holds it to that, whoever is in control of it. Sets
- * no_new_privs. 0, or -errno: -ENOSYS, -EINVAL where the kernel has no filters.
+ * Of this process and those that it forks, for good. Sets no_new_privs. 0, or -errno and nothing is
+ * filtered: -EINVAL where the kernel has no filters.
  */
-int filter_install(void);
+int filter_install(enum filter_role role);
 
 #endif

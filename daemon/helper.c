@@ -177,7 +177,10 @@ void helper_end(struct helper *helper)
 	helper->pid = 0;
 	if (pid == 0)
 		return;
-	/* Without CAP_KILL another uid's process can't be killed by us: it is by our own end. */
+	/*
+	 * Without CAP_KILL another uid's process can't be killed by us, and our own end, whose signal
+	 * the kernel sends by the same rights, doesn't kill it either: it is left to itself.
+	 */
 	if (has_ended(pid) || kill(pid, SIGKILL) == 0)
 		wait_for(pid);
 	else

@@ -36,7 +36,7 @@ struct helper_job {
  * nothing but its socket, what job->keep names and standard streams (0 and 1
  * are /dev/null), default signals but for SIGINT, SIGTERM, SIGHUP and SIGPIPE, which
  * it ignores: it ends when the broker's end is closed, and is killed when
- * the thread that forked it ends. 0 or -errno.
+ * the thread that forked it ends, if that may kill it (the same uid, or CAP_KILL). 0 or -errno.
  */
 int helper_fork(struct helper *ret, const struct keeper_setup *setup, const struct helper_job *job);
 

@@ -12,6 +12,7 @@
 #include "daemon/peer-private.h"
 #include "daemon/peer.h"
 #include "daemon/proc.h"
+#include "daemon/state.h"
 
 void ids_done(struct ids *ids)
 {
@@ -102,4 +103,50 @@ int ids_from_status(struct ids *ids, const char *status)
 	if (r == 0)
 		r = status_effective_id(&ids->gid, status, "Gid");
 	return r < 0 ? r : status_groups(ids, status);
+}
+
+void ids_text(char *ret, size_t size, const struct ids *ids)
+{
+	size_t used = 0;
+
+	*ret = 0;
+	for (size_t i = 0; i < ids->group_count && used + 12 < size; i++)
+		used += (size_t)snprintf(ret + used, size - used, "%s%u", i ? "," : "",
+					 ids->groups[i]);
+}
+
+static int parse_groups(struct ids *ids, char *text)
+{
+	size_t most = 1;
+	char *word;
+
+	for (const char *at = text; *at; at++)
+		most += *at == ',';
+	ids->groups = *text ? malloc(most * sizeof(*ids->groups)) : NULL;
+	if (*text && !ids->groups)
+		return -ENOMEM;
+	while (*text && (word = strsep(&text, ","))) {
+		ids->groups[ids->group_count++] = (gid_t)strtoul(word, NULL, 10);
+		if (!text)
+			break;
+	}
+	ids_sort(ids);
+	return 0;
+}
+
+int ids_parse(struct ids *ret, char **value)
+{
+	uint64_t uid, gid;
+	char *groups;
+
+	*ret = (struct ids){ 0 };
+	if (!state_number(value, &uid) || !state_number(value, &gid) || uid > UINT32_MAX ||
+	    gid > UINT32_MAX)
+		return -EINVAL;
+	groups = state_word(value);
+	if (!groups)
+		return -EINVAL;
+	ret->uid = (uid_t)uid;
+	ret->gid = (gid_t)gid;
+	return parse_groups(ret, groups);
 }

@@ -300,7 +300,8 @@ static void channel_flush(struct keeper *keeper, struct channel *channel)
 		STAILQ_REMOVE_HEAD(&channel->unsent, entry);
 		STAILQ_INSERT_TAIL(&channel->asked, pending, entry);
 	}
-	channel_set_wants_write(keeper, channel, result == -EAGAIN);
+	/* Also where there was no memory for it: whatever it was, it is tried again. */
+	channel_set_wants_write(keeper, channel, result < 0);
 }
 
 static struct pending *pending_new(const struct keeper_request *request, int *ret_error)

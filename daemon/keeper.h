@@ -38,6 +38,8 @@ struct keeper_setup {
 	const struct keeper_fault *fault; /* NULL, or an entry whose step fails */
 	void (*after_fork)(
 		void); /* run in each child first: closes what it must not keep; may be NULL */
+	/* Run in the keeper and the twins' helper before they serve: their filters; may be NULL. */
+	void (*confine_keeper)(void), (*confine_twin)(void);
 };
 
 /*
@@ -65,6 +67,8 @@ enum keeper_operation {
 	KEEPER_RESIZE,	/* in place; EINVAL: below its use */
 	KEEPER_RELEASE, /* EBUSY: in use, also by unlinked but open objects; nothing was changed
 			   then */
+	KEEPER_LEND, /* a mount of it that is nowhere yet, for a sandbox: replies with that alone,
+			as writable */
 	KEEPER_TWIN, /* the read-only twin of a directory on a tmpfs of the host's: replies with it
 			alone */
 };
@@ -83,8 +87,8 @@ struct keeper_request {
 struct keeper_reply {
 	uint64_t id;
 	struct keeper_failure failure; /* error 0: done */
-	int writable, read_only; /* owned by the caller: directory descriptors from detached clones,
-				    or -EBADF */
+	int writable, read_only; /* owned by the caller: directory descriptors from detached clones
+				    (of LEND such a clone itself), or -EBADF */
 };
 
 /* Queues one request, never blocks. 0 or -errno (-EPIPE: the keeper is gone). */

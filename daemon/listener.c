@@ -13,17 +13,12 @@
 #include "daemon/log.h"
 #include "daemon/server_private.h"
 
-/* Connections of one listener in a row, before the clients have their turn. */
-#define ACCEPT_BURST 16
-
 static const struct timeval pause_time = { .tv_sec = 0, .tv_usec = 500000 };
 
-static void pause_all(struct server *server)
+void listeners_pause(struct server *server)
 {
 	struct listener *listener;
 
-	if (!server->paused)
-		log_line(4, "no descriptor left: accepting pauses (LimitNOFILE=)");
 	server->paused = true;
 	LIST_FOREACH (listener, &server->listeners, entry)
 		event_del(&listener->event);
@@ -34,6 +29,8 @@ void listeners_resume(struct server *server)
 {
 	struct listener *listener;
 
+	if (!SLIST_EMPTY(&server->orphans))
+		return;
 	if (server->reserve < 0)
 		server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (server->reserve < 0) {
@@ -59,29 +56,28 @@ static void turn_one_away(struct server *server, const struct listener *listener
 	server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* One in a pass: to learn who it is takes as long as many requests of those who are there. */
 static void listener_ready(evutil_socket_t listening, short what, void *argument)
 {
 	struct listener *listener = argument;
 	struct server *server = listener->server;
+	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	int error = fd < 0 ? -errno : 0;
 
 	(void)what;
-	for (unsigned i = 0; i < ACCEPT_BURST; i++) {
-		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-		int error = fd < 0 ? -errno : 0;
-
-		if (fd >= 0)
-			error = client_add(server, fd, listener->context,
-					   listener->refuses_descriptors);
-		else if (error == -EMFILE || error == -ENFILE || error == -ENOMEM ||
-			 error == -ENOBUFS)
-			turn_one_away(server, listener);
-		else if (error != -EINTR && error != -ECONNABORTED)
-			return;
-		/* Also where one was let in and there was none to learn who he is. */
-		if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS) {
-			pause_all(server);
-			return;
-		}
+	if (fd >= 0)
+		error = client_add(server, fd, listener->context, listener->refuses_descriptors);
+	else if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS)
+		turn_one_away(server, listener);
+	/* Also where one was let in and there was none to learn who he is. */
+	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS) {
+		/* Once, not each time that it tries again. */
+		if (!server->is_full)
+			log_line(4, "no descriptor left: accepting pauses (LimitNOFILE=)");
+		server->is_full = true;
+		listeners_pause(server);
+	} else if (error == 0) {
+		server->is_full = false;
 	}
 }
 
@@ -117,13 +113,13 @@ void listener_free(struct listener *listener)
 void listener_end(struct listener *listener)
 {
 	struct server *server = listener->server;
-	struct closer *closer = server->setup->closer;
 
 	/* Before the descriptor is another process's: the loop's entry goes by it. */
 	event_del(&listener->event);
 	/* Who waits at the door may have sent anything already. */
-	if (closer && (!listener->refuses_descriptors || server->setup->always_peek) &&
-	    closer_take(closer, listener->fd) == 0)
+	if (!listener->refuses_descriptors || server->setup->always_peek) {
 		listener->context->place.listener = -EBADF;
+		server_close_elsewhere(server, listener->fd, CLOSING_HOSTILE);
+	}
 	listener_free(listener);
 }

@@ -1,41 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* shmbrokerd(8): reads its arguments, puts the parts together, drops its rights, serves. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
+#include <linux/nsfs.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <sys/un.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
-#include <time.h>
 
 #include "daemon/closer.h"
 #include "daemon/creds.h"
 #include "daemon/fd.h"
 #include "daemon/filter.h"
 #include "daemon/log.h"
-#include "daemon/place.h"
+#include "daemon/places.h"
 #include "daemon/server.h"
+#include "daemon/service.h"
 
 /*
- * The user that sysusers.d makes for the pool table; for a machine without him the
- * numbers that systemd's table of uids (docs/UIDS-GIDS.md) leaves to nobody.
+ * Who owns the pool table may enter it, from Linux 6.18 without any other right (an nsfs file
+ * handle does it): so it is a uid that no account has and nobody can guess, where our namespace
+ * knows those that no account ever has (systemd's UIDS-GIDS: above 2^31).
  */
-#define TABLE_USER "shmbroker"
-#define TABLE_UID_FIRST 65520
-#define TABLE_UID_LAST 65533
-
-#define SOCKET_DEFAULT "/run/shmbroker/socket"
-#define CONTEXTS_NAME "shmbroker-contexts"
+#define TABLE_UID_HIGH 0xe0000000u
+#define TABLE_UIDS_HIGH 0x10000000u
+#define TABLE_UID_FIRST 65520u
+#define TABLE_UID_LAST 65533u
 
 struct options {
 	bool is_user;
@@ -97,10 +95,17 @@ static int parse(int argc, char **argv, struct options *ret)
 	return 3;
 }
 
-/* Two descriptors a connection while it is accepted, and what the kernel lets us have. */
-static void raise_limits(void)
+/* Pools, contexts, unpublished objects: what is not a connection's. */
+#define FDS_KEPT 256
+
+/*
+ * Takes what the kernel lets us have. Returns for how many connections that is enough: descriptors
+ * on their way to who doesn't read count, too, and over the limit nobody would get one any more.
+ */
+static uint32_t raise_limits(void)
 {
 	struct rlimit limit;
+	rlim_t most;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
 		limit.rlim_cur = limit.rlim_max;
@@ -113,6 +118,11 @@ static void raise_limits(void)
 	}
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT32_MAX)
+		return UINT32_MAX;
+	most = limit.rlim_cur > FDS_KEPT ? limit.rlim_cur - FDS_KEPT : 0;
+	most /= SERVER_FDS_PER_CONNECTION;
+	return most > 0 ? (uint32_t)most : 1;
 }
 
 /* Whether our user namespace knows a uid: lines of "first outside count". */
@@ -133,178 +143,36 @@ static bool is_mapped(const char *uid_map, uid_t uid)
 static int choose_table_user(struct keeper_setup *setup, const struct peer_self *self)
 {
 	const struct passwd *user;
-	uid_t uid;
+	uid_t uid, first, count;
+	uint32_t random;
 
 	setup->table_uid = geteuid();
 	setup->table_gid = getegid();
 	if (setup->table_uid != 0 || self->is_user)
 		return 0;
-	user = getpwnam(TABLE_USER);
-	if (user && user->pw_uid != 0 && is_mapped(self->uid_map, user->pw_uid)) {
-		setup->table_uid = user->pw_uid;
-		setup->table_gid = user->pw_gid;
+	/* A table that is there already lets only its owner in, whoever that would be today. */
+	if (setup->userns >= 0 && ioctl(setup->userns, NS_GET_OWNER_UID, &uid) == 0) {
+		user = getpwuid(uid);
+		setup->table_uid = uid;
+		setup->table_gid = user ? user->pw_gid : (gid_t)uid;
 		return 0;
 	}
 	/* Root of a namespace that knows few others is an ordinary user outside of it. */
 	if (!is_mapped(self->uid_map, TABLE_UID_LAST))
 		return 0;
-	for (uid = TABLE_UID_LAST; uid >= TABLE_UID_FIRST; uid--) {
-		if (getpwuid(uid))
+	first = is_mapped(self->uid_map, TABLE_UID_HIGH) ? TABLE_UID_HIGH : TABLE_UID_FIRST;
+	count = first == TABLE_UID_HIGH ? TABLE_UIDS_HIGH : TABLE_UID_LAST - TABLE_UID_FIRST + 1;
+	for (int tries = 0; tries < 100; tries++) {
+		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+			return -errno;
+		uid = first + random % count;
+		if (!is_mapped(self->uid_map, uid) || getpwuid(uid))
 			continue;
-		log_line(LOG_NOTICE,
-			 "there is no user " TABLE_USER " (sysusers.d): uid %u owns the pool table",
-			 uid);
 		setup->table_uid = setup->table_gid = uid;
 		return 0;
 	}
-	log_line(LOG_ERR,
-		 "there is no user " TABLE_USER " for the pool table: make one (sysusers.d)");
+	log_line(LOG_ERR, "there is no uid without an account for the pool table");
 	return -ESRCH;
-}
-
-/* The sockets' places, made or given. */
-struct places {
-	char *socket_path, *contexts_path;
-	struct place_socket socket;
-	int directory;		  /* of the socket that we made; -EBADF */
-	const char *name;	  /* in it */
-	bool given;		  /* by systemd */
-	struct context_base base; /* of contexts */
-	bool has_base;
-};
-
-static char *absolute(const char *path)
-{
-	_cleanup_free_ char *here = NULL;
-	char *whole;
-
-	if (*path == '/')
-		return strdup(path);
-	here = getcwd(NULL, 0);
-	return here && asprintf(&whole, "%s/%s", here, path) >= 0 ? whole : NULL;
-}
-
-static int find_socket_path(struct places *places, const struct options *options)
-{
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-
-	if (options->socket) {
-		places->socket_path = absolute(options->socket);
-	} else if (!options->is_user) {
-		places->socket_path = strdup(SOCKET_DEFAULT);
-	} else if (runtime && *runtime == '/') {
-		if (asprintf(&places->socket_path, "%s/shmbroker/socket", runtime) < 0)
-			places->socket_path = NULL;
-	} else {
-		log_line(LOG_ERR, "--user needs XDG_RUNTIME_DIR, or --socket");
-		return -EINVAL;
-	}
-	return places->socket_path ? 0 : -ENOMEM;
-}
-
-/* Contexts lie beside the socket's directory, never below it: sandboxes may see that. */
-static int find_contexts_path(struct places *places)
-{
-	char *slash;
-
-	places->contexts_path = malloc(strlen(places->socket_path) + sizeof("/" CONTEXTS_NAME));
-	if (!places->contexts_path)
-		return -ENOMEM;
-	strcpy(places->contexts_path, places->socket_path);
-	for (int i = 0; i < 2 && (slash = strrchr(places->contexts_path, '/')); i++)
-		*slash = 0;
-	strcat(places->contexts_path, "/" CONTEXTS_NAME);
-	return 0;
-}
-
-/* The socket that systemd has passed: 1, 0 when there is none, or -errno. */
-static int take_given_socket(struct places *places)
-{
-	struct sockaddr_un address = { 0 };
-	socklen_t size = sizeof(address) - 1;
-	int count = sd_listen_fds(1);
-
-	if (count < 0)
-		log_line(LOG_ERR, "LISTEN_FDS can't be read: %s", strerror(-count));
-	if (count <= 0)
-		return count;
-	places->socket.fd = SD_LISTEN_FDS_START;
-	if (count > 1 || sd_is_socket(places->socket.fd, AF_UNIX, SOCK_SEQPACKET, 1) <= 0) {
-		log_line(LOG_ERR, "systemd has passed something else than one listening "
-				  "SOCK_SEQPACKET socket (ListenSequentialPacket=)");
-		return -EPROTOTYPE;
-	}
-	if (getsockname(places->socket.fd, (struct sockaddr *)&address, &size) == 0 &&
-	    address.sun_path[0] == '/') {
-		free(places->socket_path);
-		places->socket_path = strdup(address.sun_path);
-		if (!places->socket_path)
-			return -ENOMEM;
-	}
-	/* Whoever passed it needn't have done so, and a blocking accept would stop everybody. */
-	if (fcntl(places->socket.fd, F_SETFL, O_NONBLOCK) < 0)
-		return -errno;
-	places->given = true;
-	places->socket.refuses_descriptors = place_refuse_descriptors(places->socket.fd);
-	return 1;
-}
-
-static int make_socket(struct places *places, const struct options *options)
-{
-	enum place_kind kind = options->is_user && !options->socket ? PLACE_PRIVATE : PLACE_SHARED;
-	int error;
-
-	places->directory = place_parent_open(places->socket_path, kind, &places->name);
-	if (places->directory < 0) {
-		log_line(LOG_ERR, "%s: its directory can't be used: %s", places->socket_path,
-			 strerror(-places->directory));
-		return places->directory;
-	}
-	error = place_listen(&places->socket, places->directory, places->name, 0666);
-	if (error == -EADDRINUSE)
-		log_line(LOG_ERR, "%s: another broker answers there", places->socket_path);
-	else if (error < 0)
-		log_line(LOG_ERR, "%s: can't listen there: %s", places->socket_path,
-			 strerror(-error));
-	return error;
-}
-
-static int open_places(struct places *places, const struct options *options)
-{
-	int error;
-
-	error = find_socket_path(places, options);
-	if (error == 0)
-		error = take_given_socket(places);
-	if (error == 0)
-		error = make_socket(places, options);
-	if (error < 0)
-		return error;
-	error = find_contexts_path(places);
-	if (error < 0)
-		return error;
-	error = context_base_open(&places->base, places->contexts_path, !options->is_user);
-	if (error < 0) {
-		log_line(LOG_WARNING, "%s: no contexts for sandboxes: %s%s", places->contexts_path,
-			 strerror(-error),
-			 error == -EOPNOTSUPP ? " (its file system has no ACLs)" : "");
-		return 0;
-	}
-	places->has_base = true;
-	context_base_sweep(&places->base);
-	return 0;
-}
-
-static void close_places(struct places *places)
-{
-	if (places->has_base)
-		context_base_done(&places->base);
-	if (places->socket.fd >= 0 && !places->given && places->directory >= 0)
-		place_unlink_own(&places->socket, places->directory, places->name);
-	fd_close(places->socket.fd);
-	fd_close(places->directory);
-	free(places->socket_path);
-	free(places->contexts_path);
 }
 
 /* What the broker itself may do from here on. 0 or -errno. */
@@ -320,19 +188,10 @@ static int drop_rights(void)
 		return error;
 	}
 	prctl(PR_SET_DUMPABLE, 0);
-	error = filter_install();
+	error = filter_install(FILTER_BROKER);
 	if (error < 0)
 		log_line(LOG_WARNING, "no system-call filter: %s", strerror(-error));
 	return 0;
-}
-
-static void tell_reloading(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
-		   (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 }
 
 /* Not before clients are let in. */
@@ -342,10 +201,9 @@ static void tell_reloaded(int error, const char *text)
 {
 	if (!is_serving)
 		return;
+	service_ready();
 	if (error < 0)
-		sd_notifyf(0, "READY=1\nSTATUS=The configuration was refused: %s", text);
-	else
-		sd_notify(0, "READY=1\nSTATUS=Serving.");
+		service_status("The configuration was refused: %s", text);
 }
 
 /* 0 or -ENOMEM; that there is no bus is no error. */
@@ -372,13 +230,81 @@ static int start_bus(struct server *server, bool is_user)
 	return server_add_bus(server, address);
 }
 
-static int serve(struct server *server, const struct places *places, bool is_user)
+/* How long the manager is given to make room. */
+#define UNTOLD_MS 20
+
+/* For what is called without it. */
+static struct server *serving;
+
+static int keep_context(uint32_t number, int hold, int listener)
 {
+	int error = service_keep_context(number, hold, listener);
+
+	if (service_has_untold())
+		server_soon(serving, UNTOLD_MS);
+	return error;
+}
+
+static void drop_context(uint32_t number)
+{
+	service_drop_context(number);
+	if (service_has_untold())
+		server_soon(serving, UNTOLD_MS);
+}
+
+static int keep_sealed(uint32_t number, int memory)
+{
+	int error = service_keep_sealed(number, memory);
+
+	if (service_has_untold())
+		server_soon(serving, UNTOLD_MS);
+	return error;
+}
+
+static void drop_sealed(uint32_t number)
+{
+	service_drop_sealed(number);
+	if (service_has_untold())
+		server_soon(serving, UNTOLD_MS);
+}
+
+/* How often we look how things are, and say that we are alive. */
+#define LOOK_MS 10000
+
+static void look(struct server *server)
+{
+	static char told[256];
+	struct broker_totals now;
+	char text[256];
+
+	service_alive();
+	if (service_has_untold())
+		server_soon(server, UNTOLD_MS);
+	broker_look(server_broker(server), &now);
+	snprintf(text, sizeof(text),
+		 "Serving %u clients and %u contexts; %llu objects in %u pools; %llu requests were "
+		 "denied",
+		 now.clients, now.contexts, (unsigned long long)now.objects, now.pools,
+		 (unsigned long long)now.denials);
+	if (strcmp(text, told) == 0)
+		return;
+	strcpy(told, text);
+	service_status("%s", text);
+}
+
+static int serve(struct server *server, const struct places *places, bool is_user,
+		 struct service *service)
+{
+	uint64_t watchdog_ms = service_watchdog_ms(), every_ms = LOOK_MS;
 	int error;
 
 	error = server_catch_signals(server);
 	if (error == 0)
-		error = server_load(server);
+		error = server_go_on(server, &service->kept);
+	if (watchdog_ms > 0 && watchdog_ms / 3 < LOOK_MS)
+		every_ms = watchdog_ms / 3 + 1;
+	if (error == 0)
+		error = server_every(server, every_ms, look);
 	if (error == 0)
 		error = server_add_listener(server, places->socket.fd,
 					    places->socket.refuses_descriptors);
@@ -389,22 +315,43 @@ static int serve(struct server *server, const struct places *places, bool is_use
 	log_line(LOG_INFO, "serving at %s", places->socket_path);
 	is_serving = true;
 	tell_reloaded(0, "");
+	look(server);
 	error = server_run(server);
-	sd_notify(0, "STOPPING=1");
+	service_stopping();
+	server_leave(server, !service_is_stopped(is_user));
 	return error;
+}
+
+/* Where it can't be had, it can't for the broker either, and that says so. */
+static void confine_keeper(void)
+{
+	filter_install(FILTER_KEEPER);
+}
+
+static void confine_twin(void)
+{
+	filter_install(FILTER_TWIN);
+}
+
+static void confine_closer(void)
+{
+	filter_install(FILTER_CLOSER);
 }
 
 /* The helpers are forked while there is nothing yet that they would have to close. */
 static int start_helpers(const struct peer_self *self, struct keeper **ret_keeper,
-			 struct closer *closer)
+			 struct closer *closer, struct service *service)
 {
-	struct keeper_setup setup = { .userns = -EBADF, .mntns = -EBADF };
+	struct keeper_setup setup = { .userns = steal_fd(&service->userns),
+				      .mntns = steal_fd(&service->mntns),
+				      .confine_keeper = confine_keeper,
+				      .confine_twin = confine_twin };
 	struct keeper_failure why;
 	int error;
 
 	error = choose_table_user(&setup, self);
 	if (error == 0)
-		error = closer_start(closer);
+		error = closer_start(closer, confine_closer);
 	if (error == 0)
 		error = keeper_start(ret_keeper, &setup);
 	if (error < 0)
@@ -415,42 +362,79 @@ static int start_helpers(const struct peer_self *self, struct keeper **ret_keepe
 	return error;
 }
 
+/* Where there is a table and somebody who keeps it: what goes over a restart. */
+static void keep_table(struct state *ret, struct keeper *keeper, const struct service *service)
+{
+	struct keeper_failure why;
+
+	*ret = STATE_NONE;
+	if (!service->is_managed || !keeper_has_table(keeper, NULL))
+		return;
+	if (state_open(ret, keeper, &why) < 0) {
+		log_line(LOG_WARNING, "private pools would be lost in a restart: %s: %s; %s",
+			 why.step, strerror(why.error), why.advice);
+		return;
+	}
+	service_keep_table(keeper_userns_borrow(keeper), keeper_mntns_borrow(keeper));
+}
+
+/* All that is given up before anything is read. Of the helpers, too. */
+static void drop_needless_rights(void)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (geteuid() != 0)
+		return;
+	prctl(PR_SET_DUMPABLE, 0);
+	creds_drop_capabilities(CREDS_CAP(CAP_SETUID) | CREDS_CAP(CAP_SETGID) |
+				CREDS_CAP(CAP_DAC_OVERRIDE) | CREDS_CAP(CAP_SETFCAP));
+}
+
+static uint64_t memory_bytes(void)
+{
+	struct sysinfo memory;
+
+	return sysinfo(&memory) == 0 ? (uint64_t)memory.totalram * memory.mem_unit : 0;
+}
+
 static int run(const struct options *options)
 {
 	_cleanup_(string_list_done) struct string_list directories = { 0 };
 	struct config_source source = { .file = options->config, .is_user = options->is_user };
-	struct server_setup setup = { .reloading = tell_reloading, .reloaded = tell_reloaded };
+	struct state state = STATE_NONE;
+	struct server_setup setup = {
+		.state = &state,
+		.reloading = service_reloading,
+		.reloaded = tell_reloaded,
+	};
+	struct service service;
 	struct closer closer = { .socket = -EBADF };
-	struct places places = { .directory = -EBADF, .socket.fd = -EBADF };
+	struct places places = PLACES_NONE;
 	struct server *server = NULL;
 	struct keeper *keeper = NULL;
 	struct peer_self self;
-	struct sysinfo memory;
 	int error;
 
-	raise_limits();
-	/* Of the helpers, too. */
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (geteuid() == 0) {
-		prctl(PR_SET_DUMPABLE, 0);
-		creds_drop_capabilities(CREDS_CAP(CAP_SETUID) | CREDS_CAP(CAP_SETGID) |
-					CREDS_CAP(CAP_DAC_OVERRIDE) | CREDS_CAP(CAP_SETFCAP));
-	}
+	error = service_take(&service);
+	if (error < 0)
+		return error;
+	setup.connections = raise_limits();
+	drop_needless_rights();
 	error = peer_self_init(&self, options->is_user);
 	if (error < 0) {
 		log_line(LOG_ERR, "/proc can't be read: %s", strerror(-error));
 		return error;
 	}
 	source.owner = geteuid();
-	source.memory_bytes = sysinfo(&memory) == 0 ? (uint64_t)memory.totalram * memory.mem_unit
-						    : 0;
+	source.memory_bytes = memory_bytes();
 	error = config_directories(&directories, options->is_user);
 	source.directories = (const char *const *)directories.string;
 
 	if (error == 0)
-		error = open_places(&places, options);
+		error = places_open(&places, options->socket, options->is_user, &service.socket);
 	if (error == 0)
-		error = start_helpers(&self, &keeper, &closer);
+		error = start_helpers(&self, &keeper, &closer, &service);
+	if (error == 0)
+		keep_table(&state, keeper, &service);
 	if (error == 0)
 		error = drop_rights();
 	/* A new object's mode is what its creator has asked for, less his own umask. */
@@ -460,15 +444,27 @@ static int run(const struct options *options)
 	setup.keeper = keeper;
 	setup.contexts = places.has_base ? &places.base : NULL;
 	setup.closer = &closer;
+	if (state_is_kept(&state)) {
+		setup.context_made = keep_context;
+		setup.context_ended = drop_context;
+		setup.sealed_made = keep_sealed;
+		setup.sealed_ended = drop_sealed;
+	}
 	if (error == 0)
 		error = server_new(&server, &setup);
+	serving = server;
+	/* Whatever goes wrong from here on, another process follows. */
+	if (error == 0 && service.is_managed)
+		server_leave(server, true);
 	if (error == 0)
-		error = serve(server, &places, options->is_user);
+		error = serve(server, &places, options->is_user, &service);
 	server_free(server);
+	state_close(&state);
 	keeper_free(keeper);
 	closer_stop(&closer);
-	close_places(&places);
+	places_close(&places);
 	peer_self_done(&self);
+	service_done(&service);
 	return error;
 }
 

@@ -13,6 +13,7 @@
 
 #include "daemon/broker_private.h"
 #include "daemon/fd.h"
+#include "daemon/hash.h"
 #include "proto/name.h"
 
 #define EVENTS (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM)
@@ -32,7 +33,7 @@ static void notice(struct notify *notify, int priority, const char *text)
 {
 	const struct broker_edge *edge = notify->broker->edge;
 
-	edge->notice(edge->context, priority, text);
+	edge->notice(edge->context, &(struct notice){ .priority = priority, .text = text });
 }
 
 static struct watched *find_watched(struct notify *notify, uint32_t number_instance)
@@ -87,9 +88,45 @@ void notify_ready(struct notify *notify, const struct instance *instance)
 {
 	if (notify->inotify < 0 || instance->writable < 0)
 		return;
-	if (begin_watching(notify, instance) < 0)
+	if (begin_watching(notify, instance) < 0) {
+		notify->is_blind = true;
 		notice(notify, LOG_WARNING,
 		       "a pool can't be watched for subscribers (fs.inotify.max_user_watches)");
+	}
+	/* What they wait for may be in it already. */
+	notify_wake_all(notify);
+}
+
+/* One name, and all who wait for it. */
+struct awaited {
+	LIST_HEAD(, name_wait) waits;
+	UT_hash_handle hh;
+	char name[];
+};
+
+static void wake(struct awaited *awaited)
+{
+	struct name_wait *wait;
+
+	LIST_FOREACH (wait, &awaited->waits, entry)
+		wait->caller->waiter.wake(&wait->caller->waiter);
+}
+
+void notify_wake_all(struct notify *notify)
+{
+	for (struct awaited *awaited = notify->awaited; awaited; awaited = awaited->hh.next)
+		wake(awaited);
+}
+
+static void wake_for(struct notify *notify, const char *name)
+{
+	struct awaited *awaited = NULL;
+
+	if (!notify->awaited)
+		return;
+	HASH_FIND_STR(notify->awaited, name, awaited);
+	if (awaited)
+		wake(awaited);
 }
 
 static void tell(struct notify *notify, const struct notification *notification)
@@ -133,6 +170,8 @@ static void happened(struct notify *notify, const struct inotify_event *event)
 	/* Names that can't be an object's are hidden, those that a publication makes first too. */
 	if (event->len == 0 || name_check((struct name){ event->name, strlen(event->name) }, false))
 		return;
+	if (notification.event == NOTIFY_CREATED)
+		wake_for(notify, event->name);
 	for (watched = LIST_FIRST(&notify->watched); watched; watched = next) {
 		next = LIST_NEXT(watched, entry);
 		if (watched->number_inotify != event->wd)
@@ -157,11 +196,12 @@ static void inotify_ready(struct watch *watch)
 	for (ssize_t at = 0; at < size;) {
 		const struct inotify_event *event = (const struct inotify_event *)(buffer + at);
 
-		if (event->mask & IN_Q_OVERFLOW)
+		if (event->mask & IN_Q_OVERFLOW) {
 			notice(notify, LOG_WARNING,
 			       "subscribers were not told of everything: too much at a time "
 			       "(fs.inotify.max_queued_events)");
-		else if (event->mask & IN_IGNORED)
+			notify_wake_all(notify);
+		} else if (event->mask & IN_IGNORED)
 			ignored(notify, event->wd);
 		else
 			happened(notify, event);
@@ -173,7 +213,7 @@ static void inotify_ready(struct watch *watch)
 static int start(struct notify *notify)
 {
 	struct broker *broker = notify->broker;
-	struct instance *instance;
+	struct instance *instance = NULL;
 	int error;
 
 	notify->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -185,8 +225,7 @@ static int start(struct notify *notify)
 		notify->inotify = fd_close(notify->inotify);
 		return error;
 	}
-	for (instance = store_next(broker->store, 0); instance;
-	     instance = store_next(broker->store, instance->number))
+	while ((instance = store_each(broker->store, instance)))
 		notify_ready(notify, instance);
 	return 0;
 }
@@ -198,12 +237,19 @@ static void stop(struct notify *notify)
 
 	if (notify->inotify < 0)
 		return;
+	notify->is_blind = false;
 	loop->unwatch(loop, &notify->watch);
 	notify->inotify = fd_close(notify->inotify);
 	while ((watched = LIST_FIRST(&notify->watched))) {
 		LIST_REMOVE(watched, entry);
 		free(watched);
 	}
+}
+
+static void stop_if_idle(struct notify *notify)
+{
+	if (LIST_EMPTY(&notify->subscribers) && !notify->awaited)
+		stop(notify);
 }
 
 int notify_subscribe(struct broker *broker, struct subscriber *subscriber)
@@ -233,8 +279,71 @@ void notify_unsubscribe(struct broker *broker, struct subscriber *subscriber)
 		return;
 	LIST_REMOVE(subscriber, entry);
 	quota_release(&broker->quota, &subscriber->charge);
-	if (LIST_EMPTY(&broker->notify.subscribers))
-		stop(&broker->notify);
+	stop_if_idle(&broker->notify);
+}
+
+static struct awaited *await(struct notify *notify, const char *name)
+{
+	struct awaited *awaited = NULL;
+	size_t size = strlen(name);
+
+	HASH_FIND_STR(notify->awaited, name, awaited);
+	if (awaited)
+		return awaited;
+	awaited = malloc(sizeof(*awaited) + size + 1);
+	if (!awaited)
+		return NULL;
+	memcpy(awaited->name, name, size + 1);
+	LIST_INIT(&awaited->waits);
+	HASH_ADD_KEYPTR(hh, notify->awaited, awaited->name, size, awaited);
+	if (!HASH_HAS(hh, awaited)) {
+		free(awaited);
+		return NULL;
+	}
+	return awaited;
+}
+
+int notify_wait(struct broker *broker, struct name_wait *wait)
+{
+	struct notify *notify = &broker->notify;
+	const struct peer *peer = &wait->caller->peer;
+	const struct quota_limit limit = { UINT32_MAX, broker_limits(broker)->waits_per_user };
+	int error;
+
+	error = quota_charge(&broker->quota, &wait->charge, RESOURCE_WAIT, peer->ids.uid,
+			     peer->sandboxed, &limit);
+	if (error < 0)
+		return -error;
+	error = notify->inotify < 0 ? start(notify) : 0;
+	if (error == 0 && notify->is_blind)
+		error = -EOPNOTSUPP;
+	if (error == 0) {
+		wait->awaited = await(notify, wait->name);
+		error = wait->awaited ? 0 : -ENOMEM;
+	}
+	if (error < 0) {
+		quota_release(&broker->quota, &wait->charge);
+		stop_if_idle(notify);
+		return -error;
+	}
+	LIST_INSERT_HEAD(&wait->awaited->waits, wait, entry);
+	return 0;
+}
+
+void notify_unwait(struct broker *broker, struct name_wait *wait)
+{
+	struct awaited *awaited = wait->awaited;
+
+	if (!awaited)
+		return;
+	LIST_REMOVE(wait, entry);
+	wait->awaited = NULL;
+	quota_release(&broker->quota, &wait->charge);
+	if (LIST_EMPTY(&awaited->waits)) {
+		HASH_DEL(broker->notify.awaited, awaited);
+		free(awaited);
+	}
+	stop_if_idle(&broker->notify);
 }
 
 void notify_init(struct notify *notify, struct broker *broker)

@@ -7,6 +7,7 @@
 #ifndef SHMBROKER_NOTIFY_H
 #define SHMBROKER_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -37,6 +38,15 @@ struct subscriber {
 	LIST_ENTRY(subscriber) entry;
 };
 
+/* Somebody who waits for one name. Embedded; the first two are set by who waits. */
+struct name_wait {
+	struct caller *caller; /* woken when an object of that name may be there, or forbidden */
+	const char *name;      /* without a slash */
+	struct awaited *awaited;
+	struct charge charge;
+	LIST_ENTRY(name_wait) entry;
+};
+
 struct notify {
 	struct broker *broker;
 	int inotify; /* -EBADF: nobody subscribes */
@@ -44,6 +54,8 @@ struct notify {
 	uint64_t serial;
 	LIST_HEAD(, subscriber) subscribers;
 	LIST_HEAD(, watched) watched; /* directories */
+	struct awaited *awaited;      /* a hash by name */
+	bool is_blind;		      /* a directory can't be watched */
 };
 
 void notify_init(struct notify *notify, struct broker *broker);
@@ -56,6 +68,16 @@ void notify_done(struct notify *notify);
 int notify_subscribe(struct broker *broker, struct subscriber *subscriber);
 /* Does nothing with a zeroed one. */
 void notify_unsubscribe(struct broker *broker, struct subscriber *subscriber);
+
+/*
+ * From here on: 0, or an errno for the client: EDQUOT (waits-per-user), ENOMEM, ENFILE, EMFILE,
+ * EOPNOTSUPP (a pool can't be watched). Whoever waits looks first whether it is there, after this.
+ */
+int notify_wait(struct broker *broker, struct name_wait *wait);
+/* Does nothing with a zeroed one. */
+void notify_unwait(struct broker *broker, struct name_wait *wait);
+/* All who wait look again: the rules or the pools are others. */
+void notify_wake_all(struct notify *notify);
 
 /* A pool's directory is there, maybe another one than before. */
 void notify_ready(struct notify *notify, const struct instance *instance);

@@ -163,8 +163,7 @@ static int open_own_regardless(int dir, int writable, const char *name, int flag
 	return fd;
 }
 
-/* With the broker's own rights. A descriptor or -errno. */
-static int open_own(const struct object_env *env, const struct instance *instance, int dir,
+int object_open_own(const struct object_env *env, const struct instance *instance, int dir,
 		    const char *name, int flags)
 {
 	int fd;
@@ -194,15 +193,16 @@ static int refused_errno(const struct instance *instance, const char *name, int 
 static int reopen_read_only(const struct object_env *env, const struct instance *instance,
 			    const char *name, int *fd)
 {
-	_cleanup_close_ int twin = -EBADF;
+	int dir = instance->read_only >= 0 ? instance->read_only : instance->writable;
+	_cleanup_close_ int theirs = -EBADF;
 
-	twin = open_own(env, instance, instance->read_only, name, O_RDONLY | OPEN_ALWAYS);
-	if (twin < 0)
-		return object_errno(-twin);
-	if (!instance->broker_only && !same_object(twin, *fd))
+	theirs = object_open_own(env, instance, dir, name, O_RDONLY | OPEN_ALWAYS);
+	if (theirs < 0)
+		return object_errno(-theirs);
+	if (!instance->broker_only && !same_object(theirs, *fd))
 		return ENOENT; /* unlinked or replaced since */
 	fd_close(*fd);
-	*fd = steal_fd(&twin);
+	*fd = steal_fd(&theirs);
 	return 0;
 }
 
@@ -247,7 +247,7 @@ int object_link(const struct object_env *env, int fd, int dir, const char *name)
 	return 0;
 }
 
-static int check_size(const struct instance *instance, const struct object_how *how,
+int object_check_size(const struct instance *instance, const struct object_how *how,
 		      const char **ret_why)
 {
 	if (how->size_bytes > how->max_size_bytes) {
@@ -261,6 +261,33 @@ static int check_size(const struct instance *instance, const struct object_how *
 		return ENOSPC;
 	}
 	return 0;
+}
+
+/*
+ * An ordinary user's broker can't reopen a file of mode 0000, but it owns it, and lends itself the
+ * bits for the moment.
+ */
+int object_reopen(const struct object_env *env, int fd, int flags)
+{
+	struct stat st;
+	char link[16];
+	int theirs;
+
+	snprintf(link, sizeof(link), "%d", fd);
+	creds_reset(env->creds);
+	theirs = openat(env->proc_fds, link, flags | O_CLOEXEC);
+	if (theirs >= 0 || errno != EACCES)
+		return theirs < 0 ? -errno : theirs;
+	if (fstat(fd, &st) < 0 || fchmod(fd, (st.st_mode & 07777) | 0600) < 0)
+		return -EACCES;
+	theirs = openat(env->proc_fds, link, flags | O_CLOEXEC);
+	if (theirs < 0)
+		theirs = -errno;
+	if (fchmod(fd, st.st_mode & 07777) < 0) {
+		fd_close(theirs);
+		return -EACCES;
+	}
+	return theirs;
 }
 
 /* A hidden name that nobody can ask for; swept at start if we die with it. */
@@ -282,15 +309,21 @@ static int make_sized(const struct object_env *env, struct instance *instance,
 	_cleanup_close_ int nameless = -EBADF;
 	int error, fd;
 
-	error = check_size(instance, how, ret_why);
-	if (error == 0)
-		error = object_act_as(env, instance, peer, ret_why);
+	error = object_act_as(env, instance, peer, ret_why);
+	if (error)
+		return error;
+	error = object_check_size(instance, how, ret_why);
+	/* The name is looked at first: what is there has a size already. */
+	if (error && !how->no_name && exists(instance, name)) {
+		*ret_why = NULL;
+		return EEXIST;
+	}
 	if (error)
 		return error;
 	nameless = make_nameless(instance, how);
 	if (nameless == -EACCES && act_past_directory(env, instance, peer))
 		nameless = make_nameless(instance, how);
-	/* In a full pool, too, the name is looked at first. */
+	/* In a full pool, too. */
 	if (nameless == -ENOSPC && !how->no_name && exists(instance, name))
 		return EEXIST;
 	if (nameless < 0)
@@ -310,7 +343,7 @@ static int make_sized(const struct object_env *env, struct instance *instance,
 		ret->fd = steal_fd(&nameless);
 		return reopen_read_only(env, instance, name, &ret->fd);
 	}
-	fd = open_own(env, instance, instance->writable, name, open_flags(how->flags));
+	fd = object_open_own(env, instance, instance->writable, name, open_flags(how->flags));
 	if (fd < 0) {
 		ret->fd = steal_fd(&nameless);
 		return object_errno(-fd);
@@ -384,9 +417,9 @@ static int open_existing_grant(const struct object_env *env, struct instance *in
 							   : open_flags(how->flags);
 	int error;
 
-	ret->fd = open_own(env, instance,
-			   twin && !truncate ? instance->read_only : instance->writable, name,
-			   flags);
+	ret->fd = object_open_own(env, instance,
+				  twin && !truncate ? instance->read_only : instance->writable,
+				  name, flags);
 	if (ret->fd < 0)
 		return refused_errno(instance, name, -ret->fd);
 	error = check_object(instance, ret->fd);
@@ -395,7 +428,7 @@ static int open_existing_grant(const struct object_env *env, struct instance *in
 	/* Only now: another's object under a second name must not lose its content. */
 	if (ftruncate(ret->fd, 0) < 0)
 		return object_errno(errno);
-	return twin ? reopen_read_only(env, instance, name, &ret->fd) : 0;
+	return how->flags & WIRE_WRITE ? 0 : reopen_read_only(env, instance, name, &ret->fd);
 }
 
 /* Opens what is there under the caller's ids: one openat with his own flags. */
@@ -537,8 +570,11 @@ int object_open(const struct object_env *env, struct instance *instance, const s
 
 	*ret = (struct object){ .fd = -EBADF };
 	error = open_or_make(env, instance, peer, name, how, ret, ret_why);
-	if (error == 0)
+	if (error == 0) {
 		error = settle_flags(ret->fd, how->flags);
+		if (error && ret->created && !how->no_name)
+			unmake(env, instance, name, ret->fd);
+	}
 	if (error)
 		ret->fd = fd_close(ret->fd);
 	return error;

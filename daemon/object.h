@@ -14,11 +14,13 @@
 #include "daemon/creds.h"
 #include "daemon/peer.h"
 #include "daemon/store.h"
+#include "daemon/watch.h"
 
 /* What object functions work with, the same for all. */
 struct object_env {
 	struct creds *creds;
 	const struct peer_self *self;
+	struct loop *loop;
 	int proc_fds; /* /proc/self/fd, for linkat(2): a held descriptor */
 };
 
@@ -34,7 +36,6 @@ struct object_how {
 struct object {
 	int fd; /* owned by the caller */
 	bool created;
-	uint64_t ino; /* only when it was created with ask_ino */
 };
 
 /*
@@ -47,6 +48,14 @@ int object_open(const struct object_env *env, struct instance *instance, const s
 		const char **ret_why);
 int object_unlink(const struct object_env *env, struct instance *instance, const struct peer *peer,
 		  const char *name);
+/* 0, or whether a size is over what the rule or the pool lets be. */
+int object_check_size(const struct instance *instance, const struct object_how *how,
+		      const char **ret_why);
+/*
+ * Another opening of what is open, with the broker's own rights: flags as open(2)'s. A descriptor
+ * or -errno.
+ */
+int object_reopen(const struct object_env *env, int fd, int flags);
 /* Gives an object without a name (its descriptor is borrowed) its name. */
 int object_publish(const struct object_env *env, struct instance *instance, const struct peer *peer,
 		   int fd, const char *name, bool replace, const char **ret_why);
@@ -56,6 +65,7 @@ struct object_info {
 	uid_t uid;
 	gid_t gid;
 	mode_t mode; /* with the file type */
+	bool is_sealed;
 };
 /* With the broker's own rights. */
 int object_stat(const struct instance *instance, const char *name, struct object_info *ret);

@@ -8,15 +8,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "daemon/broker_private.h"
+#include "daemon/clock.h"
 #include "daemon/fd.h"
+#include "daemon/operation_private.h"
 #include "proto/name.h"
-
-/* Objects without a name that one connection may hold. */
-#define UNPUBLISHED_PER_CALLER 64
-/* And a user, and all together: each is a descriptor of ours. */
-#define UNPUBLISHED_PER_USER 512
-#define UNPUBLISHED_TOTAL 4096
 
 int reply_denied(struct broker *broker, struct reply *reply, const char *format, ...)
 {
@@ -38,14 +33,6 @@ int reply_absent(struct reply *reply, const struct instance *instance)
 			  strerror(instance->why.error), instance->why.advice);
 }
 
-/* Name checked, rule found, pool there: what each operation begins with. */
-struct target {
-	struct name name;
-	const struct rule *rule;
-	struct pool *pool;
-	struct instance *instance;
-};
-
 /* Without a rule, or against it. `missing` is what it doesn't allow. */
 static int deny(struct broker *broker, struct reply *reply, const struct target *target,
 		uint32_t missing)
@@ -60,7 +47,7 @@ static int deny(struct broker *broker, struct reply *reply, const struct target 
 }
 
 /* The rule that decides: true when it exists and has at least one of `any` and all of `all`. */
-static bool decide(struct broker *broker, struct caller *caller, struct target *target,
+bool target_decide(struct broker *broker, struct caller *caller, struct target *target,
 		   uint32_t all, uint32_t any, struct reply *reply)
 {
 	uint32_t allow;
@@ -76,7 +63,7 @@ static bool decide(struct broker *broker, struct caller *caller, struct target *
 }
 
 /* The pool's instance, or a reply that says why not; also `parked`. true: it is ready. */
-static bool find_instance(struct broker *broker, struct caller *caller, struct target *target,
+bool target_find_instance(struct broker *broker, struct caller *caller, struct target *target,
 			  bool make, struct reply *reply)
 {
 	struct owner owner;
@@ -104,8 +91,10 @@ static bool find_instance(struct broker *broker, struct caller *caller, struct t
 				reply_fail(reply, ENOENT, "no such object");
 				return false;
 			}
+		} else if (!store_find(target->pool, &owner)) {
+			creds_reset(&broker->creds); /* it is made, and noted */
 		}
-		error = store_get(broker->store, target->pool, &owner, broker_now_ms(),
+		error = store_get(broker->store, target->pool, &owner, clock_now_ms(),
 				  broker_limits(broker), &target->instance);
 		if (error) {
 			reply_fail(reply, error, "%s",
@@ -132,7 +121,17 @@ static bool find_instance(struct broker *broker, struct caller *caller, struct t
 	return false;
 }
 
-static bool check_name(const struct request *request, bool for_unlink, struct target *target,
+bool operation_instance(struct broker *broker, struct caller *caller, const struct rule *rule,
+			struct instance **ret, struct reply *reply)
+{
+	struct target target = { .rule = rule };
+	bool found = target_find_instance(broker, caller, &target, true, reply);
+
+	*ret = target.instance;
+	return found;
+}
+
+bool target_check_name(const struct request *request, bool for_unlink, struct target *target,
 		       struct broker *broker, struct reply *reply)
 {
 	int error;
@@ -173,6 +172,8 @@ static bool check_open(const struct request *request, struct reply *reply)
 		why = "an open needs read, write or both";
 	else if (request->mode & ~0777u)
 		why = "a mode has permission bits alone";
+	else if ((request->options & WIRE_SEALED) && !(request->options & WIRE_UNPUBLISHED))
+		why = "what is to be sealed is filled first: unpublished";
 	else if ((request->options & WIRE_UNPUBLISHED) &&
 		 (request->flags & (WIRE_CREATE | WIRE_WRITE)) != (WIRE_CREATE | WIRE_WRITE))
 		why = "an unpublished object is created, and for writing";
@@ -181,88 +182,8 @@ static bool check_open(const struct request *request, struct reply *reply)
 	return why == NULL;
 }
 
-static struct unpublished *unpublished_find(struct caller *caller, struct name name)
-{
-	struct unpublished *unpublished;
-
-	LIST_FOREACH (unpublished, &caller->unpublished, entry)
-		if (strlen(unpublished->name) == name.size &&
-		    memcmp(unpublished->name, name.text, name.size) == 0)
-			return unpublished;
-	return NULL;
-}
-
-void unpublished_free(struct caller *caller, struct unpublished *unpublished)
-{
-	LIST_REMOVE(unpublished, entry);
-	caller->unpublished_count--;
-	unpublished->instance->pins--;
-	quota_release(&caller->broker->quota, &unpublished->charge);
-	fd_close(unpublished->fd);
-	free(unpublished);
-}
-
-/*
- * The client's own opening of what has no name yet. An ordinary user's broker can't reopen a file of
- * mode 0400, but it owns it, and nobody sees the mode of the moment. A descriptor or -errno.
- */
-static int open_nameless(struct broker *broker, int fd, mode_t mode, uint32_t flags)
-{
-	int access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
-	char link[16];
-	int theirs;
-
-	access |= (flags & WIRE_APPEND ? O_APPEND : 0) | O_CLOEXEC;
-	snprintf(link, sizeof(link), "%d", fd);
-	creds_reset(&broker->creds);
-	theirs = openat(broker->env.proc_fds, link, access);
-	if (theirs >= 0 || errno != EACCES || fchmod(fd, mode | 0600) < 0)
-		return theirs < 0 ? -errno : theirs;
-	theirs = openat(broker->env.proc_fds, link, access);
-	if (theirs < 0)
-		theirs = -errno;
-	if (fchmod(fd, mode) < 0)
-		theirs = fd_close(theirs);
-	return theirs;
-}
-
-/* Keeps what was made, and gives the client an opening of its own. */
-static int keep_unpublished(struct broker *broker, struct caller *caller,
-			    const struct target *target, uint32_t flags, bool temporary,
-			    struct object *object)
-{
-	static const struct quota_limit limit = { UNPUBLISHED_TOTAL, UNPUBLISHED_PER_USER };
-	_cleanup_close_ int theirs = -EBADF;
-	struct unpublished *unpublished;
-	struct stat st;
-
-	if (fstat(object->fd, &st) < 0)
-		return errno;
-	theirs = open_nameless(broker, object->fd, st.st_mode & 07777, flags);
-	if (theirs < 0)
-		return theirs == -EMFILE ? ENFILE : -theirs;
-	unpublished = calloc(1, sizeof(*unpublished) + target->name.size + 1);
-	if (!unpublished)
-		return ENOMEM;
-	if (quota_charge(&broker->quota, &unpublished->charge, RESOURCE_UNPUBLISHED,
-			 caller->peer.ids.uid, caller->peer.sandboxed, &limit) < 0) {
-		free(unpublished);
-		return EDQUOT;
-	}
-	memcpy(unpublished->name, target->name.text, target->name.size);
-	unpublished->instance = target->instance;
-	unpublished->ino = st.st_ino;
-	unpublished->temporary = temporary;
-	unpublished->fd = steal_fd(&object->fd);
-	object->fd = steal_fd(&theirs);
-	target->instance->pins++;
-	caller->unpublished_count++;
-	LIST_INSERT_HEAD(&caller->unpublished, unpublished, entry);
-	return 0;
-}
-
 /* An object is there and becomes the client's. */
-static int reply_object(struct reply *reply, struct object *object)
+int reply_object(struct reply *reply, struct object *object)
 {
 	struct {
 		uint32_t flags, reserved;
@@ -275,8 +196,8 @@ static int reply_object(struct reply *reply, struct object *object)
 	return 0;
 }
 
-static int open_failed(struct broker *broker, struct reply *reply, const struct target *target,
-		       int error, const char *why)
+int reply_open_failed(struct broker *broker, struct reply *reply, const struct target *target,
+		      int error, const char *why)
 {
 	if (why == object_not_created)
 		return deny(broker, reply, target, RIGHT_CREATE);
@@ -300,6 +221,20 @@ static int open_failed(struct broker *broker, struct reply *reply, const struct 
 	}
 }
 
+struct object_how target_how(const struct request *request, const struct target *target)
+{
+	const struct rule_config *rule = target->rule->config;
+
+	return (struct object_how){
+		.flags = request->flags,
+		.mode = request->mode & rule->mode_mask,
+		.size_bytes = request->size_bytes,
+		.max_size_bytes = rule->has_max_size ? rule->max_size_bytes : UINT64_MAX,
+		.may_create = rule->allow & RIGHT_CREATE,
+		.no_name = request->options & WIRE_UNPUBLISHED,
+	};
+}
+
 /* Reading alone can only be promised where there is a twin; who may write loses nothing. */
 static bool can_promise(const struct target *target, const struct request *request,
 			struct reply *reply)
@@ -320,15 +255,7 @@ static int open_target(struct broker *broker, struct caller *caller, const struc
 		       const struct target *target, bool temporary, struct temporary_claim *claim,
 		       struct reply *reply)
 {
-	const struct rule_config *rule = target->rule->config;
-	const struct object_how how = {
-		.flags = request->flags,
-		.mode = request->mode & rule->mode_mask,
-		.size_bytes = request->size_bytes,
-		.max_size_bytes = rule->has_max_size ? rule->max_size_bytes : UINT64_MAX,
-		.may_create = rule->allow & RIGHT_CREATE,
-		.no_name = request->options & WIRE_UNPUBLISHED,
-	};
+	const struct object_how how = target_how(request, target);
 	struct object object;
 	const char *why = NULL;
 	struct stat st;
@@ -337,13 +264,13 @@ static int open_target(struct broker *broker, struct caller *caller, const struc
 	error = object_open(&broker->env, target->instance, &caller->peer, target->name.text, &how,
 			    &object, &why);
 	if (error)
-		return open_failed(broker, reply, target, error, why);
+		return reply_open_failed(broker, reply, target, error, why);
 	if (how.no_name) {
-		error = keep_unpublished(broker, caller, target, request->flags, temporary,
+		error = unpublished_keep(broker, caller, target, request->flags, temporary,
 					 &object);
 		if (error) {
 			fd_close(object.fd);
-			return reply_fail(reply, error, "%s", strerror(error));
+			return reply_unpublished_failed(reply, error);
 		}
 	} else if (object.created && claim->maker) {
 		/* fstat of our own descriptor doesn't fail. */
@@ -351,10 +278,52 @@ static int open_target(struct broker *broker, struct caller *caller, const struc
 			temporary_add(&broker->temporaries, claim, target->instance,
 				      target->name.text, st.st_ino);
 	}
+	if (object.created)
+		broker->outcome.created_in = target->instance;
 	return reply_object(reply, &object);
 }
 
-static int claim_failed(struct reply *reply, int error)
+/* What is sealed is there for reading alone. */
+static int open_existing_sealed(struct broker *broker, struct caller *caller,
+				const struct request *request, const struct target *target,
+				const struct sealed *sealed, struct reply *reply)
+{
+	struct object object = { .fd = -EBADF };
+	const char *why = NULL;
+	int error;
+
+	if ((request->flags & WIRE_CREATE) && (request->flags & WIRE_EXCLUSIVE))
+		return reply_open_failed(broker, reply, target, EEXIST, NULL);
+	if (request->flags & (WIRE_WRITE | WIRE_TRUNCATE))
+		return reply_fail(reply, EACCES, "the object is sealed: nobody can write to it");
+	error = sealed_open(sealed, &caller->peer, request->flags, &object.fd, &why);
+	if (error)
+		return reply_open_failed(broker, reply, target, error, why);
+	return reply_object(reply, &object);
+}
+
+int reply_unsealed(struct broker *broker, struct reply *reply, const struct target *target)
+{
+	return reply_denied(broker, reply, "rule \"%s\" allows sealed objects alone",
+			    target->rule->config->name);
+}
+
+/* A rule for sealed objects alone: what else is asked of it gets its answer here. */
+static int answer_unsealed(struct broker *broker, const struct request *request,
+			   const struct target *target, struct reply *reply)
+{
+	struct object_info info;
+	int error = 0;
+
+	creds_reset(&broker->creds);
+	if (!(request->flags & WIRE_CREATE))
+		error = object_stat(target->instance, target->name.text, &info);
+	if (error)
+		return reply_open_failed(broker, reply, target, error, NULL);
+	return reply_unsealed(broker, reply, target);
+}
+
+int reply_claim_failed(struct reply *reply, int error)
 {
 	switch (error) {
 	case EDQUOT:
@@ -372,34 +341,46 @@ int operation_open(struct broker *broker, struct caller *caller, const struct re
 {
 	struct target target;
 	struct temporary_claim claim = { 0 };
+	const struct sealed *sealed = NULL;
 	bool temporary;
 	int error;
 
-	if (!check_open(request, reply) || !check_name(request, false, &target, broker, reply) ||
-	    !decide(broker, caller, &target, wanted_rights(request), 0, reply) ||
-	    !find_instance(broker, caller, &target, request->flags & WIRE_CREATE, reply) ||
-	    !can_promise(&target, request, reply))
+	if (!check_open(request, reply) ||
+	    !target_check_name(request, false, &target, broker, reply) ||
+	    !target_decide(broker, caller, &target, wanted_rights(request), 0, reply) ||
+	    !target_find_instance(broker, caller, &target, request->flags & WIRE_CREATE, reply))
 		return 0;
-	if (request->options & WIRE_UNPUBLISHED) {
-		if (caller->unpublished_count >= UNPUBLISHED_PER_CALLER)
-			return reply_fail(reply, EDQUOT,
-					  "too many unpublished objects on this connection");
-		if (unpublished_find(caller, target.name))
-			return reply_fail(reply, EEXIST, "this name waits to be published already");
-	}
+	if (target.instance->sealed > 0 && !(request->options & WIRE_UNPUBLISHED))
+		sealed = sealed_find(&broker->sealed, target.instance, target.name.text);
+	if (sealed)
+		return open_existing_sealed(broker, caller, request, &target, sealed, reply);
+	if (target.rule->config->sealed && !(request->options & WIRE_SEALED))
+		return answer_unsealed(broker, request, &target, reply);
+	if (!can_promise(&target, request, reply))
+		return 0;
+	if ((request->options & WIRE_UNPUBLISHED) && !unpublished_may_be(caller, &target, reply))
+		return 0;
 
 	temporary = (request->flags & WIRE_CREATE) &&
 		    ((request->options & WIRE_TEMPORARY) || target.rule->config->lifetime_process);
+	if (request->options & WIRE_SEALED)
+		return operation_open_sealed(broker, caller, request, &target, temporary, reply);
 	if (temporary) {
 		creds_reset(&broker->creds);
 		error = temporary_claim(&broker->temporaries, &caller->peer, caller->name_id,
 					&claim);
 		if (error)
-			return claim_failed(reply, error);
+			return reply_claim_failed(reply, error);
 	}
 	error = open_target(broker, caller, request, &target, temporary, &claim, reply);
 	temporary_unclaim(&broker->temporaries, &claim);
 	return error;
+}
+
+/* In the words of an open: who asks need not know by which call. */
+static const char *object_error_text(int error)
+{
+	return error == ENOENT ? "no such object" : strerror(error);
 }
 
 int operation_unlink(struct broker *broker, struct caller *caller, const struct request *request,
@@ -408,52 +389,17 @@ int operation_unlink(struct broker *broker, struct caller *caller, const struct 
 	struct target target;
 	int error;
 
-	if (!check_name(request, true, &target, broker, reply) ||
-	    !decide(broker, caller, &target, RIGHT_UNLINK, 0, reply) ||
-	    !find_instance(broker, caller, &target, false, reply))
+	if (!target_check_name(request, true, &target, broker, reply) ||
+	    !target_decide(broker, caller, &target, RIGHT_UNLINK, 0, reply) ||
+	    !target_find_instance(broker, caller, &target, false, reply))
 		return 0;
 	error = object_unlink(&broker->env, target.instance, &caller->peer, target.name.text);
 	if (error == EACCES)
 		return reply_fail(reply, error, "the permission bits do not allow it");
 	if (error)
-		return reply_fail(reply, error, "%s", strerror(error));
+		return reply_fail(reply, error, "%s", object_error_text(error));
 	temporary_forget(&broker->temporaries, target.instance, target.name.text);
 	return 0;
-}
-
-bool info_append(struct broker *broker, const struct instance *instance, const char *name,
-		 const struct object_info *info, struct reply *reply)
-{
-	const char *pool = instance->pool->config.name;
-	const char *owner = instance->owner_text;
-	struct wire_info wire = {
-		.size = info->size,
-		.allocated = info->allocated,
-		.ino = info->ino,
-		.created_ns = info->created_ns,
-		.uid = info->uid,
-		.gid = info->gid,
-		.mode = info->mode & 07777,
-		.flags = S_ISREG(info->mode) ? 0 : WIRE_INFO_NOT_AN_OBJECT,
-		.creator_pid = temporary_maker(&broker->temporaries, instance, name, info->ino),
-		.name_size = (uint8_t)strlen(name),
-		.pool_size = (uint8_t)strlen(pool),
-		.owner_size = (uint8_t)strnlen(owner, 255),
-	};
-	size_t used = sizeof(wire) + wire.name_size + wire.pool_size + wire.owner_size;
-	size_t padded = (used + 7) / 8 * 8;
-
-	if (padded > REPLY_BODY_MAX - reply->body_size)
-		return false;
-	if (wire.creator_pid)
-		wire.flags |= WIRE_INFO_TEMPORARY;
-	wire.record_size = (uint16_t)padded;
-	reply_append(reply, &wire, sizeof(wire));
-	reply_append(reply, name, wire.name_size);
-	reply_append(reply, pool, wire.pool_size);
-	reply_append(reply, owner, wire.owner_size);
-	reply_append(reply, "\0\0\0\0\0\0\0", padded - used);
-	return true;
 }
 
 int operation_stat(struct broker *broker, struct caller *caller, const struct request *request,
@@ -463,62 +409,42 @@ int operation_stat(struct broker *broker, struct caller *caller, const struct re
 	struct target target;
 	int error;
 
-	if (!check_name(request, false, &target, broker, reply) ||
-	    !decide(broker, caller, &target, 0, RIGHT_READ | RIGHT_LIST, reply) ||
-	    !find_instance(broker, caller, &target, false, reply))
+	if (!target_check_name(request, false, &target, broker, reply) ||
+	    !target_decide(broker, caller, &target, 0, RIGHT_READ | RIGHT_LIST, reply) ||
+	    !target_find_instance(broker, caller, &target, false, reply))
 		return 0;
 	creds_reset(&broker->creds);
 	error = object_stat(target.instance, target.name.text, &info);
 	if (error)
-		return reply_fail(reply, error, "%s", strerror(error));
+		return reply_fail(reply, error, "%s", object_error_text(error));
 	info_append(broker, target.instance, target.name.text, &info, reply);
 	return 0;
 }
 
-int operation_publish(struct broker *broker, struct caller *caller, const struct request *request,
-		      struct reply *reply)
+bool operation_look(struct broker *broker, struct caller *caller, const char *name,
+		    struct reply *reply)
 {
-	bool replace = request->options & WIRE_REPLACE;
-	struct temporary_claim claim = { 0 };
-	struct unpublished *unpublished;
+	const struct request request = { .text = name, .text_size = strlen(name) };
+	struct object_info info;
 	struct target target;
-	const char *why = NULL;
-	int error = 0;
+	int error;
 
-	if (request->options & ~WIRE_REPLACE)
-		return reply_fail(reply, EINVAL, "unknown flags");
-	if (!check_name(request, false, &target, broker, reply) ||
-	    !decide(broker, caller, &target, RIGHT_CREATE | (replace ? RIGHT_UNLINK : 0), 0, reply))
-		return 0;
-	unpublished = unpublished_find(caller, target.name);
-	if (!unpublished)
-		return reply_fail(
-			reply, ENOENT,
-			"nothing was opened unpublished under this name on this connection");
-	if (!find_instance(broker, caller, &target, true, reply))
-		return 0;
-	if (target.instance != unpublished->instance)
-		return reply_denied(broker, reply,
-				    "the rules lead this name to another pool by now");
-	if (unpublished->temporary) {
-		creds_reset(&broker->creds);
-		error = temporary_claim(&broker->temporaries, &caller->peer, caller->name_id,
-					&claim);
-		if (error)
-			return claim_failed(reply, error);
+	if (!target_check_name(&request, false, &target, broker, reply) ||
+	    !target_decide(broker, caller, &target, 0, RIGHT_READ | RIGHT_LIST, reply))
+		return false;
+	if (!target_find_instance(broker, caller, &target, false, reply)) {
+		/* A pool that is not there yet has no object either. */
+		if (reply->status == ENOENT) {
+			reply->status = 0;
+			reply->body_size = 0;
+		}
+		return false;
 	}
-	error = object_publish(&broker->env, target.instance, &caller->peer, unpublished->fd,
-			       target.name.text, replace, &why);
-	if (error) {
-		temporary_unclaim(&broker->temporaries, &claim);
-		return open_failed(broker, reply, &target, error, why);
-	}
-	temporary_forget(&broker->temporaries, target.instance, target.name.text);
-	if (claim.maker)
-		temporary_add(&broker->temporaries, &claim, target.instance, target.name.text,
-			      unpublished->ino);
-	unpublished_free(caller, unpublished);
-	return 0;
+	creds_reset(&broker->creds);
+	error = object_stat(target.instance, target.name.text, &info);
+	if (error && error != ENOENT)
+		reply_fail(reply, error, "%s", strerror(error));
+	return error == 0;
 }
 
 int operation_create_context(struct broker *broker, struct caller *caller,
@@ -531,8 +457,7 @@ int operation_create_context(struct broker *broker, struct caller *caller,
 	if (request->options)
 		return reply_fail(reply, EINVAL, "unknown flags");
 	if (!name_is_app(request->text, request->text_size))
-		return reply_fail(reply, EINVAL,
-				  "an app's id is 1 to 128 of letters, digits, '.', '_' and '-'");
+		return reply_fail(reply, EINVAL, NAME_APP_RULE);
 	if (caller->peer.sandboxed)
 		return reply_denied(broker, reply, "a sandboxed program can make no context");
 	creds_reset(&broker->creds);

@@ -38,8 +38,8 @@ int process_read(char **ret, const struct process *process, const char *name);
  * Everything that /proc says of a peer whose ids are known; status is the text of that
  * file of the same process. 0 or -errno.
  */
-int process_identify(struct peer *peer, const struct peer_self *self,
-		     const struct process *process, const char *status);
+int process_identify(struct peer *peer, const struct peer_self *self, const struct process *process,
+		     const char *status);
 
 /* Brings the groups into the order that ids_in_group() and ids_equal() rely on. */
 void ids_sort(struct ids *ids);

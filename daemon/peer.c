@@ -113,6 +113,15 @@ static int knows_peerpidfd(bool *ret)
 	return fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM ? fd : 0;
 }
 
+/* Where every id is known, none is shown as another: then 65534 is a user like any other. */
+static bool is_whole(const char *map)
+{
+	unsigned long inside, outside, count;
+
+	return sscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3 && inside == 0 &&
+	       outside == 0 && count == UINT32_MAX;
+}
+
 static uid_t overflow_uid(int proc)
 {
 	_cleanup_free_ char *text = NULL;
@@ -142,7 +151,9 @@ int peer_self_init(struct peer_self *self, bool is_user)
 		return r;
 	}
 	self->may_set_ids = may_set_ids(self->proc);
-	self->overflow_uid = overflow_uid(self->proc);
+	self->overflow_uid = is_whole(self->uid_map) && is_whole(self->gid_map)
+				     ? (uid_t)-1
+				     : overflow_uid(self->proc);
 	return 0;
 }
 
@@ -231,8 +242,8 @@ static int read_unit(struct peer *peer, const struct process *process)
 	return peer_unit_from_cgroup(cgroup, peer->ids.uid, &peer->unit, &peer->user_unit);
 }
 
-int process_identify(struct peer *peer, const struct peer_self *self,
-		     const struct process *process, const char *status)
+int process_identify(struct peer *peer, const struct peer_self *self, const struct process *process,
+		     const char *status)
 {
 	int r, other;
 

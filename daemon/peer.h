@@ -24,6 +24,12 @@ void ids_done(struct ids *ids);
 int ids_copy(struct ids *ret, const struct ids *ids);
 /* Whether gid is the primary or a supplementary group. */
 bool ids_in_group(const struct ids *ids, gid_t gid);
+/*
+ * "5,20,44": as many supplementary groups as fit, and "" for none; and an identity back from three
+ * words of a value of state.h (uid/gid/groups): 0, -EINVAL or -ENOMEM.
+ */
+void ids_text(char *ret, size_t size, const struct ids *ids);
+int ids_parse(struct ids *ret, char **value);
 /* The same uid, gid and groups. */
 bool ids_equal(const struct ids *a, const struct ids *b);
 
@@ -50,7 +56,8 @@ struct peer_self {
 	bool has_peerpidfd; /* the kernel knows SO_PEERPIDFD (Linux 6.5) */
 	bool may_set_ids;   /* CAP_SETUID and CAP_SETGID: can act under a caller's ids */
 	bool is_user;	    /* a user broker (--user) */
-	uid_t overflow_uid; /* /proc/sys/kernel/overflowuid, 65534 where it can't be read */
+	uid_t overflow_uid; /* /proc/sys/kernel/overflowuid, 65534 where it can't be read;
+			       (uid_t)-1 where all ids are known, and nobody's is shown so */
 	int proc;	    /* /proc, O_PATH|O_DIRECTORY, owned */
 };
 

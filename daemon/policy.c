@@ -224,3 +224,48 @@ const struct rule *policy_decide(const struct view *view, const char *name, size
 			return view->rule[i];
 	return NULL;
 }
+
+/* A star and nothing else. */
+static bool is_for_all_names(const struct rule *rule)
+{
+	for (size_t i = 0; i < rule->config->names.count; i++)
+		if (strcmp(rule->config->names.string[i], "/*") == 0)
+			return true;
+	return false;
+}
+
+const struct rule *policy_rest(const struct view *view)
+{
+	for (size_t i = 0; i < view->count; i++)
+		if (is_for_all_names(view->rule[i]))
+			return view->rule[i];
+	return NULL;
+}
+
+/* Whether it allows all of these rights, and leaves nothing to be decided name by name. */
+static bool gives(const struct rule_config *config, uint32_t rights)
+{
+	bool is_free = !config->has_max_size && config->mode_mask == 0777 &&
+		       !config->lifetime_process;
+
+	return (config->allow & rights) == rights && !config->sealed &&
+	       (is_free || !(rights & (RIGHT_WRITE | RIGHT_CREATE)));
+}
+
+const struct rule *policy_narrowing(const struct view *view, const struct rule *rest,
+				    uint32_t rights)
+{
+	for (size_t i = 0; i < view->count && view->rule[i]->index <= rest->index; i++)
+		if (view->rule[i]->config->pool == rest->config->pool &&
+		    !gives(view->rule[i]->config, rights))
+			return view->rule[i];
+	return NULL;
+}
+
+const struct rule *policy_denying(const struct view *view, const struct rule *rest)
+{
+	for (size_t i = 0; i < view->count && view->rule[i] != rest; i++)
+		if (view->rule[i]->config->allow == 0)
+			return view->rule[i];
+	return NULL;
+}

@@ -46,6 +46,21 @@ int policy_view(struct view **ret, const struct policy *policy, const struct pee
  */
 const struct rule *policy_decide(const struct view *view, const char *name, size_t size);
 
+/*
+ * The first rule that is for all names: it decides whatever none before it does, and those after it
+ * nothing. NULL: there is none.
+ */
+const struct rule *policy_rest(const struct view *view);
+/*
+ * Why whom `rest` leads to a pool doesn't have these rights on each name in it: the first rule in
+ * the view, `rest` being the last that counts, that leads to the same pool and allows less than
+ * them or narrows it name by name. NULL: there is none.
+ */
+const struct rule *policy_narrowing(const struct view *view, const struct rule *rest,
+				    uint32_t rights);
+/* The first rule before `rest` that allows nothing, in whatever pool. NULL: there is none. */
+const struct rule *policy_denying(const struct view *view, const struct rule *rest);
+
 /* Why a rule does not match an identity and a name, or that it does. */
 enum mismatch {
 	MATCH,

@@ -5,9 +5,9 @@
  */
 #include "daemon/policy_pattern.h"
 
-#include <fnmatch.h>
-#include <locale.h>
 #include <string.h>
+
+#include "proto/glob.h"
 
 void pattern_compile(struct pattern *ret, const char *text)
 {
@@ -21,22 +21,6 @@ void pattern_compile(struct pattern *ret, const char *text)
 		ret->kind = PATTERN_GLOB;
 	else
 		ret->kind = plain ? PATTERN_PREFIX : PATTERN_ALL;
-}
-
-/* The process may have set another locale, in which ranges and bytes above 0x7f differ. */
-static bool glob_match(const char *pattern, const char *text)
-{
-	/* glibc's C locale is a static object: this neither allocates nor fails. */
-	locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0), saved;
-	bool matches;
-
-	saved = c_locale ? uselocale(c_locale) : (locale_t)0;
-	matches = fnmatch(pattern, text, 0) == 0;
-	if (c_locale) {
-		uselocale(saved);
-		freelocale(c_locale);
-	}
-	return matches;
 }
 
 bool pattern_match(const struct pattern *pattern, const char *text, size_t size)

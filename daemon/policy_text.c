@@ -110,6 +110,11 @@ static void add_glob_mismatch(struct text *text, const char *what, const struct 
 			      const char *value)
 {
 	add_list(text, what, list);
+	/* A peer that has none is matched by no pattern, "*" included. */
+	if (!value || !*value) {
+		text_add(text, ", this has none");
+		return;
+	}
 	text_add(text, ", this is ");
 	text_add_escaped(text, value);
 }

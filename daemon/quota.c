@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+
+#include "daemon/hash.h"
 
 struct quota_key {
 	uid_t uid;
@@ -38,13 +39,28 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 		if (!user)
 			return -ENOMEM;
 		user->key = key;
+		TAILQ_INIT(&user->turns.waiting);
 		HASH_ADD(hh, quota->users, key, sizeof(user->key), user);
+		if (!HASH_HAS(hh, user)) {
+			free(user);
+			return -ENOMEM;
+		}
 	}
 	user->count[resource]++;
 	user->charges++;
 	quota->total[resource]++;
 	*ret = (struct charge){ .user = user, .resource = resource };
 	return 0;
+}
+
+bool quota_is_sandboxed(const struct charge *charge)
+{
+	return charge->user && charge->user->key.sandboxed;
+}
+
+uid_t quota_uid(const struct charge *charge)
+{
+	return charge->user ? charge->user->key.uid : (uid_t)-1;
 }
 
 uint32_t quota_used(const struct charge *charge)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 enum resource {
@@ -16,7 +17,9 @@ enum resource {
 	RESOURCE_POOL,
 	RESOURCE_TEMPORARY,   /* a temporary name */
 	RESOURCE_UNPUBLISHED, /* an object without a name yet: a descriptor of ours */
+	RESOURCE_SEALED,      /* a sealed object: two descriptors of ours */
 	RESOURCE_SUBSCRIPTION,
+	RESOURCE_WAIT, /* for a name to be there */
 	RESOURCE_COUNT,
 };
 
@@ -25,16 +28,22 @@ struct quota {
 	uint32_t total[RESOURCE_COUNT];
 };
 
+/* One of a user's connections that waits until it is served. Embedded. */
+struct turn {
+	bool waits;
+	TAILQ_ENTRY(turn) entry;
+};
+
 /*
- * A user's part of the loop's time: in one pass so many requests, however many connections he
- * has, and those of them that had to wait come first in the next.
+ * A user's part of the loop's time: in one pass so many requests, however many connections he has.
+ * Those that have more to ask wait in line.
  */
 struct turns {
-	uint64_t pass;	 /* that the rest speaks of */
-	uint64_t turn;	 /* in which each of his connections is served once */
-	unsigned left;	 /* requests that he still has in this pass */
-	unsigned served; /* connections in this pass */
-	bool waiting;	 /* somebody did not get his turn in this pass */
+	uint64_t pass; /* that `left` speaks of */
+	unsigned left; /* requests that he still has in it */
+	uint64_t last; /* pass in which somebody of his line was served */
+	TAILQ_HEAD(, turn) waiting;
+	TAILQ_ENTRY(turns) entry; /* of the users of whom somebody waits */
 };
 
 /* One thing that a user has; all zero: nothing. */
@@ -42,6 +51,9 @@ struct charge {
 	struct quota_user *user;
 	enum resource resource;
 };
+
+/* Places in the service manager's store for contexts, two each, and sealed objects together. */
+#define QUOTA_STORED_MOST 2046
 
 struct quota_limit {
 	uint32_t total;
@@ -55,6 +67,9 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 		 bool sandboxed, const struct quota_limit *limit);
 /* Gives it back; does nothing with an empty one. */
 void quota_release(struct quota *quota, struct charge *charge);
+/* Whether its user is one of the sandboxed. */
+bool quota_is_sandboxed(const struct charge *charge);
+uid_t quota_uid(const struct charge *charge);
 /* How much of this its user has. */
 uint32_t quota_used(const struct charge *charge);
 /* The turns of who has a charge. */

@@ -6,8 +6,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
 #include <syslog.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/fd.h"
 #include "daemon/log.h"
 #include "daemon/server_private.h"
@@ -51,18 +56,10 @@ static void loop_unwatch(struct loop *loop, struct watch *watch)
 	watch->impl = NULL;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void loop_tick_in(struct loop *loop, uint64_t delay_ms)
 {
 	struct server *server = server_of(loop);
-	uint64_t at = now_ms() + delay_ms;
+	uint64_t at = clock_now_ms() + delay_ms;
 	struct timeval delay = { .tv_sec = (time_t)(delay_ms / 1000),
 				 .tv_usec = (suseconds_t)(delay_ms % 1000 * 1000) };
 
@@ -72,6 +69,69 @@ static void loop_tick_in(struct loop *loop, uint64_t delay_ms)
 	event_add(server->tick_event, &delay);
 }
 
+static void loop_close_elsewhere(struct loop *loop, int fd)
+{
+	server_close_elsewhere(server_of(loop), fd, CLOSING_SLOW);
+}
+
+/* --- closing elsewhere --- */
+
+static void helper_ended(struct server *server, int error)
+{
+	log_line(LOG_CRIT, "a helper process has ended: the broker can't go on without it");
+	server->error = error;
+	event_base_loopbreak(server->base);
+}
+
+void server_close_elsewhere(struct server *server, int fd, enum closing how)
+{
+	struct closer *closer = server->setup->closer;
+	int error = closer ? closer_take(closer, fd, how) : -EBADF;
+	struct orphan *orphan;
+
+	if (error == 0)
+		return;
+	if (closer && error != -EAGAIN)
+		helper_ended(server, error);
+	/* What ends by itself may as well end here. */
+	orphan = closer && how == CLOSING_HOSTILE ? malloc(sizeof(*orphan)) : NULL;
+	if (!orphan) {
+		fd_close(fd);
+		return;
+	}
+	*orphan = (struct orphan){ .fd = fd, .how = how };
+	SLIST_INSERT_HEAD(&server->orphans, orphan, entry);
+	listeners_pause(server);
+	server->loop.tick_in(&server->loop, 1);
+}
+
+/* What the closer did not take before. 0, or -EAGAIN while it still doesn't. */
+static int close_orphans(struct server *server)
+{
+	struct orphan *orphan;
+	int error;
+
+	while ((orphan = SLIST_FIRST(&server->orphans))) {
+		error = closer_take(server->setup->closer, orphan->fd, orphan->how);
+		if (error == -EAGAIN)
+			return error;
+		/* Without a helper we are about to end: that closes it, too. */
+		if (error < 0)
+			helper_ended(server, error);
+		SLIST_REMOVE_HEAD(&server->orphans, entry);
+		free(orphan);
+	}
+	return 0;
+}
+
+static void close_orphans_at_end(struct server *server)
+{
+	const struct timespec moment = { .tv_nsec = 10 * 1000 * 1000 };
+
+	for (int i = 0; close_orphans(server) == -EAGAIN && i < 100; i++)
+		nanosleep(&moment, NULL);
+}
+
 static void tick(evutil_socket_t fd, short what, void *argument)
 {
 	struct server *server = argument;
@@ -79,7 +139,12 @@ static void tick(evutil_socket_t fd, short what, void *argument)
 	(void)fd;
 	(void)what;
 	server->tick_at_ms = 0;
-	clients_retry_closing(server);
+	if (!SLIST_EMPTY(&server->orphans)) {
+		if (close_orphans(server) == 0)
+			listeners_resume(server);
+		else
+			server->loop.tick_in(&server->loop, 1);
+	}
 	broker_tick(server->broker);
 }
 
@@ -98,26 +163,42 @@ static void keeper_ready(evutil_socket_t fd, short what, void *argument)
 	(void)fd;
 	(void)what;
 	error = broker_dispatch_keeper(server->broker);
-	if (error < 0) {
-		log_line(LOG_CRIT, "a helper process has ended: the broker can't go on without it");
-		server->error = error;
-		event_base_loopbreak(server->base);
-	}
+	if (error < 0)
+		helper_ended(server, error);
 }
 
 /* --- what the core tells --- */
 
-static void notice(void *context, int priority, const char *text)
+static void notice(void *context, const struct notice *notice)
 {
+	static const enum log_kind kinds[] = {
+		[NOTICE_PLAIN] = LOG_KIND_PLAIN,
+		[NOTICE_POOL_MADE] = LOG_KIND_POOL_MADE,
+		[NOTICE_POOL_MISSING] = LOG_KIND_POOL_MISSING,
+		[NOTICE_POOL_RELEASED] = LOG_KIND_POOL_RELEASED,
+		[NOTICE_POOL_FULL] = LOG_KIND_POOL_FULL,
+	};
+
 	(void)context;
-	log_line(priority, "%s", text);
+	log_record(&(struct log_record){ .kind = kinds[notice->kind],
+					 .priority = notice->priority,
+					 .pool = notice->pool,
+					 .owner = notice->owner },
+		   "%s", notice->text);
 }
 
 static int context_made(void *context, struct context *made)
 {
 	struct server *server = context;
+	int error = listener_add(server, made->place.listener, made,
+				 made->place.refuses_descriptors);
 
-	return listener_add(server, made->place.listener, made, made->place.refuses_descriptors);
+	if (error < 0 || !server->setup->context_made || server->restoring)
+		return error;
+	error = server->setup->context_made(made->place.number, made->hold, made->place.listener);
+	if (error < 0)
+		listener_free(made->edge);
+	return error;
 }
 
 static void context_ended(void *context, struct context *ended)
@@ -131,6 +212,23 @@ static void context_ended(void *context, struct context *ended)
 			client_drop(client);
 	}
 	listener_end(ended->edge);
+	if (server->setup->context_ended && !(server->ending && server->leave))
+		server->setup->context_ended(ended->place.number);
+}
+
+static int sealed_made(void *context, uint32_t number, int memory)
+{
+	struct server *server = context;
+
+	return server->setup->sealed_made ? server->setup->sealed_made(number, memory) : 0;
+}
+
+static void sealed_ended(void *context, uint32_t number)
+{
+	struct server *server = context;
+
+	if (server->setup->sealed_ended)
+		server->setup->sealed_ended(number);
 }
 
 static void reloaded(void *context, int error, const char *text)
@@ -138,10 +236,13 @@ static void reloaded(void *context, int error, const char *text)
 	struct server *server = context;
 
 	if (error < 0)
-		log_line(LOG_ERR, "%s%s", text,
-			 server->loaded ? "; the configuration before stays in force" : "");
+		log_record(&(struct log_record){ .kind = LOG_KIND_REFUSED, .priority = LOG_ERR },
+			   "%s%s", text,
+			   server->loaded ? "; the configuration before stays in force" : "");
 	else if (server->loaded)
-		log_line(LOG_NOTICE, "another configuration is in force");
+		log_record(
+			&(struct log_record){ .kind = LOG_KIND_RELOADED, .priority = LOG_NOTICE },
+			"another configuration is in force");
 	if (!server->loaded)
 		server->load_error = error;
 	server->loaded = true;
@@ -185,7 +286,9 @@ static int make_base(struct server *server)
 
 	if (!config)
 		return -ENOMEM;
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
+	/* Its time is looked at when a timer is set, not in each turn. */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV |
+					      EVENT_BASE_FLAG_NO_CACHE_TIME);
 	server->base = event_base_new_with_config(config);
 	event_config_free(config);
 	return server->base ? 0 : -ENOMEM;
@@ -193,18 +296,22 @@ static int make_base(struct server *server)
 
 static int make_broker(struct server *server)
 {
+	static const struct state none = STATE_NONE;
 	struct broker_setup setup = {
 		.edge = &server->edge,
 		.self = server->setup->self,
 		.source = server->setup->source,
 		.keeper = server->setup->keeper,
 		.contexts = server->setup->contexts,
+		.connections = server->setup->connections,
+		.state = server->setup->state ? server->setup->state : &none,
 	};
 
 	server->loop = (struct loop){
 		.watch = loop_watch,
 		.unwatch = loop_unwatch,
 		.tick_in = loop_tick_in,
+		.close_elsewhere = loop_close_elsewhere,
 	};
 	server->edge = (struct broker_edge){
 		.context = server,
@@ -212,6 +319,8 @@ static int make_broker(struct server *server)
 		.notice = notice,
 		.context_made = context_made,
 		.context_ended = context_ended,
+		.sealed_made = sealed_made,
+		.sealed_ended = sealed_ended,
 		.reloaded = reloaded,
 	};
 	return broker_new(&server->broker, &setup);
@@ -225,9 +334,11 @@ int server_new(struct server **ret, const struct server_setup *setup)
 	if (!server)
 		return -ENOMEM;
 	server->setup = setup;
-	server->reserve = -EBADF;
+	server->reserve = server->every_fd = -EBADF;
 	LIST_INIT(&server->listeners);
 	LIST_INIT(&server->clients);
+	TAILQ_INIT(&server->waiting);
+	SLIST_INIT(&server->orphans);
 	server->reply.body = malloc(REPLY_BODY_MAX);
 	error = server->reply.body ? make_base(server) : -ENOMEM;
 	if (error == 0)
@@ -268,20 +379,22 @@ void server_free(struct server *server)
 
 	if (!server)
 		return;
+	server->ending = true;
 	server->paused = false;
 	for (client = LIST_FIRST(&server->clients); client; client = next) {
 		next = LIST_NEXT(client, entry);
 		client_drop(client);
 	}
-	while ((client = LIST_FIRST(&server->clients)))
-		client_free(client);
 	bus_free(server->bus);
-	broker_free(server->broker);
+	broker_free(server->broker, server->leave);
 	while ((listener = LIST_FIRST(&server->listeners)))
 		listener_free(listener);
+	close_orphans_at_end(server);
 	free_event(&server->tick_event);
 	free_event(&server->resume_event);
 	free_event(&server->keeper_event);
+	free_event(&server->every_event);
+	fd_close(server->every_fd);
 	for (size_t i = 0; i < 3; i++)
 		free_event(&server->signal_event[i]);
 	if (server->base)
@@ -307,6 +420,87 @@ int server_load(struct server *server)
 	return -ENODEV;
 }
 
+/* Whether all of them go on or have ended: nobody comes back to one without its note. */
+static bool restore_contexts(struct server *server, const struct kept_descriptors *all,
+			     unsigned *ret_going_on)
+{
+	bool settled = true;
+
+	*ret_going_on = 0;
+	server->restoring = true;
+	for (size_t i = 0; i < all->context_count; i++) {
+		struct kept_context *kept = &all->contexts[i];
+		int result = broker_restore_context(server->broker, kept->number,
+						    steal_fd(&kept->hold),
+						    steal_fd(&kept->listener));
+
+		*ret_going_on += result > 0;
+		settled &= result >= 0;
+		if (result == 0 && server->setup->context_ended)
+			server->setup->context_ended(kept->number);
+		if (result < 0)
+			log_line(LOG_WARNING,
+				 "context %u can't go on now: %s; the next start tries again",
+				 kept->number, strerror(-result));
+	}
+	server->restoring = false;
+	return settled;
+}
+
+static unsigned restore_sealed(struct server *server, const struct kept_descriptors *all)
+{
+	bool settled = true;
+	unsigned count = 0;
+
+	for (size_t i = 0; i < all->sealed_count; i++) {
+		struct kept_sealed *kept = &all->sealed[i];
+		int error = broker_restore_sealed(server->broker, kept->number,
+						  steal_fd(&kept->memory));
+
+		count += error == 0;
+		settled &= error == 0 || error == -ENOENT;
+		if (error == -ENOENT && server->setup->sealed_ended)
+			server->setup->sealed_ended(kept->number);
+		else if (error < 0)
+			log_line(
+				LOG_WARNING,
+				"sealed object %u can't be had now: %s; the next start tries again",
+				kept->number, strerror(-error));
+	}
+	if (settled)
+		broker_sweep_sealed(server->broker);
+	return count;
+}
+
+int server_go_on(struct server *server, const struct kept_descriptors *kept)
+{
+	unsigned names, going_on, sealed;
+	int error, pools;
+
+	sealed = restore_sealed(server, kept);
+	pools = broker_restore_pools(server->broker);
+	if (pools < 0) {
+		log_line(LOG_CRIT,
+			 "the private pools can't be found again now: %s; nothing of them is lost, "
+			 "the next start tries again",
+			 strerror(-pools));
+		return pools;
+	}
+	error = server_load(server);
+	if (error < 0)
+		return error;
+	names = broker_restore_temporaries(server->broker);
+	if (restore_contexts(server, kept, &going_on))
+		broker_sweep_contexts(server->broker);
+	if (pools || names || going_on || sealed)
+		log_line(LOG_INFO,
+			 "going on with %d private pools, %u contexts, %u temporary names, %u "
+			 "sealed "
+			 "objects",
+			 pools, going_on, names, sealed);
+	return 0;
+}
+
 int server_add_listener(struct server *server, int fd, bool refuses_descriptors)
 {
 	return listener_add(server, fd, NULL, refuses_descriptors);
@@ -324,8 +518,10 @@ int server_add_client(struct server *server, int fd)
 
 int server_step(struct server *server, bool wait)
 {
+	wait = wait && TAILQ_EMPTY(&server->waiting);
 	server->pass++;
 	event_base_loop(server->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
+	turns_go_on(server);
 	return server->error;
 }
 
@@ -340,6 +536,60 @@ void server_stop(struct server *server)
 {
 	server->stopped = true;
 	event_base_loopbreak(server->base);
+}
+
+void server_leave(struct server *server, bool leave)
+{
+	server->leave = leave;
+}
+
+static void again(evutil_socket_t fd, short what, void *argument)
+{
+	struct server *server = argument;
+	uint64_t times;
+
+	(void)what;
+	if (read(fd, &times, sizeof(times)) == sizeof(times))
+		server->every(server);
+}
+
+int server_every(struct server *server, uint64_t ms, void (*function)(struct server *server))
+{
+	const struct timespec period = { .tv_sec = (time_t)(ms / 1000),
+					 .tv_nsec = (long)(ms % 1000 * 1000 * 1000) };
+	const struct itimerspec timer = { .it_interval = period, .it_value = period };
+
+	server->every = function;
+	/* A descriptor: a timer of the loop's own is set and cancelled around each of its waits. */
+	server->every_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (server->every_fd < 0 || timerfd_settime(server->every_fd, 0, &timer, NULL) < 0)
+		return -errno;
+	server->every_event = event_new(server->base, server->every_fd, EV_READ | EV_PERSIST, again,
+					server);
+	if (!server->every_event || event_add(server->every_event, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static void once_more(evutil_socket_t fd, short what, void *argument)
+{
+	struct server *server = argument;
+
+	(void)fd;
+	(void)what;
+	server->soon = false;
+	server->every(server);
+}
+
+void server_soon(struct server *server, uint64_t ms)
+{
+	struct timeval delay = { .tv_sec = (time_t)(ms / 1000),
+				 .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	if (server->soon || !server->every)
+		return;
+	server->soon = event_base_once(server->base, -1, EV_TIMEOUT, once_more, server, &delay) ==
+		       0;
 }
 
 struct broker *server_broker(struct server *server)

@@ -25,7 +25,6 @@ enum client_state {
 	CLIENT_READING,	  /* the next request is */
 	CLIENT_PARKED,	  /* its request waits for a pool or a load */
 	CLIENT_STREAMING, /* a reply of several packets goes out */
-	CLIENT_CLOSING,	  /* handed to the closer as soon as that takes it */
 };
 
 /* A packet that the socket had no room for. */
@@ -40,13 +39,16 @@ struct client {
 	struct caller caller;
 	int fd;
 	enum client_state state;
-	uint64_t turn;	       /* of its user, in which it was served last */
+	struct turn turn;      /* of its user: it waits for its own */
 	bool peek;	       /* the kernel doesn't refuse descriptors: look for them first */
 	struct queued *queued; /* at most one: nothing is read meanwhile */
 	struct event event;
 	unsigned char *parked; /* the request that is asked again */
 	size_t parked_size;
+	bool has_long_buffer;  /* its socket */
+	bool idle;	       /* streaming, and there is nothing to send until it is woken */
 	bool parked_streaming; /* a reply was going out when it was parked */
+	bool unwatched;	       /* for want of memory */
 	struct request stream; /* CLIENT_STREAMING: what the packets answer */
 	LIST_ENTRY(client) entry;
 };
@@ -58,38 +60,67 @@ struct server {
 	struct bus *bus; /* NULL: on none */
 	struct broker_edge edge;
 	struct loop loop;
-	struct event *keeper_event, *tick_event, *resume_event;
+	struct event *keeper_event, *tick_event, *resume_event, *every_event;
 	struct event *signal_event[3];
 	uint64_t tick_at_ms; /* 0: none */
 	LIST_HEAD(, listener) listeners;
 	LIST_HEAD(, client) clients;
-	uint64_t pass; /* of the loop: one wait, and all that was ready */
+	uint64_t pass;		     /* of the loop: one wait, and all that was ready */
+	TAILQ_HEAD(, turns) waiting; /* users of whom connections wait for their turn */
 	bool stopped;
-	unsigned closing; /* clients in CLIENT_CLOSING */
-	int reserve;	  /* a descriptor to turn somebody away with when there is none left */
-	bool paused;	  /* accepting, for want of descriptors */
-	int error;	  /* why the loop was left */
-	bool loaded;	  /* the first load has ended */
+	bool ending, leave; /* at server_free(): contexts and temporary names */
+	bool restoring;	    /* contexts that are kept already */
+	void (*every)(struct server *server);
+	int every_fd;
+	bool soon;		      /* once more is on its way */
+	SLIST_HEAD(, orphan) orphans; /* nobody is let in while there are any */
+	int reserve;  /* a descriptor to turn somebody away with when there is none left */
+	bool paused;  /* accepting, for want of descriptors */
+	bool is_full; /* and nobody could be let in since */
+	int error;    /* why the loop was left */
+	bool loaded;  /* the first load has ended */
 	int load_error;
 	struct reply reply;	    /* one for all: nothing of it lives longer than a request */
 	struct reply_packet packet; /* likewise */
 };
+
+/* A descriptor that the closer did not take yet. */
+struct orphan {
+	int fd;
+	enum closing how;
+	SLIST_ENTRY(orphan) entry;
+};
+
+/* server.c: has a descriptor (taken) closed by the closer, soon. */
+void server_close_elsewhere(struct server *server, int fd, enum closing how);
 
 /* listener.c */
 int listener_add(struct server *server, int fd, struct context *context, bool refuses_descriptors);
 void listener_free(struct listener *listener);
 /* Of a context that has ended, whose listening socket it closes. */
 void listener_end(struct listener *listener);
+void listeners_pause(struct server *server);
 void listeners_resume(struct server *server);
 
 /* client.c */
 int client_add(struct server *server, int fd, struct context *context, bool refuses_descriptors);
 void client_free(struct client *client);
-/* Tries again to hand over what the closer would not take. */
-void clients_retry_closing(struct server *server);
 /* Ends it as a whole, by the closer where that could take time. */
 void client_drop(struct client *client);
+/* Serves it, whose turn it is; then it waits for the next, or for the loop. It may be freed. */
+void client_take_turn(struct client *client);
 /* Sends a hello that turns away and closes; with peek what was sent before may be anything. */
 void client_turn_away(struct server *server, int fd, int error, const char *why, bool peek);
+
+/* turn.c */
+/* Its user's, brought up to this pass. */
+struct turns *turns_now(struct client *client);
+/* Its user's, if it may be served now; NULL: it is in line. */
+struct turns *turn_or_wait(struct client *client);
+void turn_wait(struct client *client);
+/* It waits no longer, if it did. */
+void turn_leave(struct client *client);
+/* Serves one connection of each user who has some in line. */
+void turns_go_on(struct server *server);
 
 #endif

@@ -41,6 +41,7 @@ static const struct {
 	[STEP_RECONFIGURE] = { "reconfigure", "fsconfig(FSCONFIG_CMD_RECONFIGURE)" },
 	[STEP_UMOUNT] = { "umount", "umount2" },
 	[STEP_RMDIR] = { "rmdir", "rmdir in the table" },
+	[STEP_LEND] = { "lend", "lending: open_tree(OPEN_TREE_CLONE)" },
 	[STEP_TWIN_FORK] = { "twin fork", "twin: fork" },
 	[STEP_TWIN_UNSHARE] = { "twin unshare", "twin: unshare(CLONE_NEWUSER|NEWNS)" },
 	[STEP_TWIN_OPEN_TREE] = { "twin open_tree", "twin: open_tree(OPEN_TREE_CLONE)" },
@@ -127,6 +128,9 @@ static const struct {
 	{ STEP_UMOUNT, EBUSY,
 	  "somebody uses the mount in the table itself: look for a process "
 	  "that was put there with nsenter" },
+	{ STEP_LEND, EMFILE, "raise LimitNOFILE=" },
+	{ STEP_LEND, ENFILE, "raise fs.file-max" },
+	{ STEP_LEND, 0, "the security module or seccomp profile forbids it" },
 	{ STEP_TWIN_FORK, 0, "raise TasksMax= or the limit on processes" },
 	{ STEP_TWIN_UNSHARE, ENOSPC, "raise user.max_user_namespaces and user.max_mnt_namespaces" },
 	{ STEP_TWIN_UNSHARE, 0,

@@ -43,6 +43,7 @@ enum step {
 	STEP_RECONFIGURE,
 	STEP_UMOUNT,
 	STEP_RMDIR,
+	STEP_LEND,
 	/* The twin of a path pool. */
 	STEP_TWIN_FORK,
 	STEP_TWIN_UNSHARE,

@@ -6,14 +6,10 @@
 #include "daemon/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <syslog.h>
 
 #include "daemon/directory.h"
@@ -37,7 +33,30 @@ void store_notice(struct store *store, int priority, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	store->events->notice(store->events->context, priority, text);
+	store->events->notice(store->events->context,
+			      &(struct notice){ .priority = priority, .text = text });
+}
+
+void instance_notice(struct store *store, const struct instance *instance, enum notice_kind kind,
+		     int priority, const char *format, ...)
+{
+	struct notice notice = { .kind = kind,
+				 .priority = priority,
+				 .pool = instance->pool->config.name,
+				 .owner = instance->owner_text };
+	char text[1024];
+	va_list arguments;
+	int used;
+
+	used = snprintf(text, sizeof(text), "pool \"%s\"%s%s ", notice.pool,
+			*notice.owner ? " of " : "", notice.owner);
+	if (used < 0 || (size_t)used >= sizeof(text))
+		used = 0;
+	va_start(arguments, format);
+	vsnprintf(text + used, sizeof(text) - (size_t)used, format, arguments);
+	va_end(arguments);
+	notice.text = text;
+	store->events->notice(store->events->context, &notice);
 }
 
 static size_t owner_key(char *key, const struct owner *owner)
@@ -69,28 +88,30 @@ struct instance *instance_new(struct store *store, struct pool *pool, const stru
 
 	if (!instance)
 		return NULL;
+	memcpy(instance->key, key, size);
+	instance->key_size = size;
 	instance->owner_text = owner_text(owner);
-	if (!instance->owner_text) {
+	if (instance->owner_text)
+		HASH_ADD_KEYPTR(hh, pool->instances, instance->key, instance->key_size, instance);
+	if (!HASH_HAS(hh, instance)) {
+		free(instance->owner_text);
 		free(instance);
 		return NULL;
 	}
 	instance->pool = pool;
 	instance->number = ++store->last_number;
 	instance->owner_uid = owner->uid;
-	instance->writable = instance->read_only = -EBADF;
+	instance->writable = instance->read_only = instance->mount = -EBADF;
 	instance->idle_ms = IDLE_MS;
 	instance->last_used_ms = store->now_ms;
 	TAILQ_INIT(&instance->waiters);
-	memcpy(instance->key, key, size);
-	instance->key_size = size;
-	HASH_ADD_KEYPTR(hh, pool->instances, instance->key, instance->key_size, instance);
 	TAILQ_INSERT_TAIL(&store->instances, instance, entry);
 	if (pool->config.per == POOL_PER_NONE)
 		pool->single = instance;
 	return instance;
 }
 
-void instance_wake(struct instance *instance)
+void store_wake(struct instance *instance)
 {
 	struct waiter *waiter;
 
@@ -104,6 +125,7 @@ void instance_close(struct instance *instance)
 {
 	instance->writable = fd_close(instance->writable);
 	instance->read_only = fd_close(instance->read_only);
+	instance->mount = fd_close(instance->mount);
 	instance->why = (struct keeper_failure){ 0 };
 }
 
@@ -111,7 +133,7 @@ void instance_free(struct store *store, struct instance *instance)
 {
 	struct pool *pool = instance->pool;
 
-	instance_wake(instance);
+	store_wake(instance);
 	instance_close(instance);
 	HASH_DELETE(hh, pool->instances, instance);
 	TAILQ_REMOVE(&store->instances, instance, entry);
@@ -144,12 +166,12 @@ int instance_ask(struct store *store, struct instance *instance, enum keeper_ope
 	struct keeper_request request = {
 		.operation = operation,
 		.number = instance->number,
-		.size_bytes = config->size_bytes,
+		.size_bytes = instance_size(instance),
 		.objects = config->objects,
 		.exec = config->exec,
 		.huge = config->huge,
 		.mpol = config->mpol,
-		.path = config->path,
+		.path = config->kind == POOL_GIVEN ? config->read_only_path : config->path,
 	};
 	struct task *task = calloc(1, sizeof(*task));
 	int error;
@@ -161,13 +183,16 @@ int instance_ask(struct store *store, struct instance *instance, enum keeper_ope
 			       .operation = operation,
 			       .for_apply = for_apply };
 	request.id = task->id;
+	/* What is made by itself in a pool that is gone would be nowhere. */
+	if (operation == KEEPER_RELEASE)
+		store_disclaim(store, instance);
 	error = keeper_send(store->keeper, &request);
 	if (error < 0) {
 		free(task);
 		return error;
 	}
 	if (operation == KEEPER_MAKE || operation == KEEPER_RESIZE) {
-		instance->asked_bytes = config->size_bytes;
+		instance->asked_bytes = request.size_bytes;
 		instance->asked_objects = config->objects;
 	}
 	TAILQ_INSERT_TAIL(&store->tasks, task, entry);
@@ -176,148 +201,10 @@ int instance_ask(struct store *store, struct instance *instance, enum keeper_ope
 	return 0;
 }
 
-static void fail_from_errno(struct keeper_failure *why, int error, const char *step,
-			    const char *advice)
-{
-	why->error = error;
-	snprintf(why->step, sizeof(why->step), "%s", step);
-	snprintf(why->advice, sizeof(why->advice), "%s", advice);
-}
-
-static void absent(struct store *store, struct instance *instance)
-{
-	instance->state = INSTANCE_ABSENT;
-	/* A directory that isn't served needn't be kept busy. */
-	instance->writable = fd_close(instance->writable);
-	instance->read_only = fd_close(instance->read_only);
-	store_notice(store, LOG_WARNING, "pool \"%s\" can't be had: %s: %s; %s",
-		     instance->pool->config.name, instance->why.step, strerror(instance->why.error),
-		     instance->why.advice);
-	instance_wake(instance);
-}
-
-/* Both descriptors are there: what they are is learnt once. */
-static void ready(struct store *store, struct instance *instance)
-{
-	const struct pool_config *config = &instance->pool->config;
-	struct stat st;
-	struct statfs fs;
-
-	instance->broker_only = config->kind == POOL_MADE;
-	if (fstat(instance->writable, &st) == 0) {
-		instance->directory_uid = st.st_uid;
-		instance->directory_gid = st.st_gid;
-	}
-	if (config->kind == POOL_MADE)
-		instance->limit_bytes = config->size_bytes;
-	else if (fstatfs(instance->writable, &fs) == 0)
-		instance->limit_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
-	if (config->kind != POOL_MADE)
-		directory_sweep(instance->writable);
-	instance->state = INSTANCE_READY;
-	instance->last_used_ms = store->now_ms;
-	if (store->events->ready)
-		store->events->ready(store->events->context, instance);
-	instance_wake(instance);
-}
-
-static int open_directory(const char *key, const char *path, struct keeper_failure *why)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct statfs fs;
-
-	if (fd < 0) {
-		why->error = errno;
-		snprintf(why->step, sizeof(why->step), "open of %s", key);
-		snprintf(why->advice, sizeof(why->advice),
-			 "the directory %.150s must exist and be reachable", path);
-		return -EBADF;
-	}
-	if (fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
-		why->error = EOPNOTSUPP;
-		snprintf(why->step, sizeof(why->step), "fstatfs of %s", key);
-		snprintf(why->advice, sizeof(why->advice),
-			 "a pool's directory must be on a tmpfs, which %.140s is not", path);
-		return -EBADF;
-	}
-	return steal_fd(&fd);
-}
-
-static void start_given(struct store *store, struct instance *instance)
-{
-	const struct pool_config *config = &instance->pool->config;
-	int error;
-
-	instance->writable = open_directory("path", config->path, &instance->why);
-	if (instance->writable >= 0)
-		instance->read_only = open_directory("read-only-path", config->read_only_path,
-						     &instance->why);
-	if (instance->read_only < 0) {
-		absent(store, instance);
-		return;
-	}
-	error = keeper_check_twin(instance->writable, instance->read_only, &instance->why);
-	if (error)
-		absent(store, instance);
-	else
-		ready(store, instance);
-}
-
-static void without_twin(struct store *store, struct instance *instance)
-{
-	store_notice(store, LOG_WARNING,
-		     "pool \"%s\" has no read-only twin, so rules that grant reading alone are "
-		     "refused there: %s: %s; %s",
-		     instance->pool->config.name, instance->why.step, strerror(instance->why.error),
-		     instance->why.advice);
-	ready(store, instance);
-}
-
-static void start_path(struct store *store, struct instance *instance, bool for_apply)
-{
-	int error;
-
-	instance->writable = open_directory("path", instance->pool->config.path, &instance->why);
-	if (instance->writable < 0) {
-		absent(store, instance);
-		return;
-	}
-	error = instance_ask(store, instance, KEEPER_TWIN, for_apply);
-	if (error == 0)
-		return;
-	fail_from_errno(&instance->why, -error, "asking the helper", "restart the broker");
-	without_twin(store, instance);
-}
-
-void instance_start(struct store *store, struct instance *instance, bool for_apply)
-{
-	int error;
-
-	instance->state = INSTANCE_MAKING;
-	switch (instance->pool->config.kind) {
-	case POOL_GIVEN:
-		start_given(store, instance);
-		return;
-	case POOL_PATH:
-		start_path(store, instance, for_apply);
-		return;
-	case POOL_MADE:
-		if (!keeper_has_table(store->keeper, &instance->why)) {
-			absent(store, instance);
-			return;
-		}
-		error = instance_ask(store, instance, KEEPER_MAKE, for_apply);
-		if (error == 0)
-			return;
-		fail_from_errno(&instance->why, -error, "asking the keeper", "restart the broker");
-		absent(store, instance);
-	}
-}
-
 void instance_resume(struct instance *instance)
 {
 	instance->state = INSTANCE_READY;
-	instance_wake(instance);
+	store_wake(instance);
 }
 
 /* They may have changed while the keeper was at it. */
@@ -327,57 +214,13 @@ void instance_conform(struct store *store, struct instance *instance, bool for_a
 
 	if (store->apply.phase == APPLY_ASKING || instance->state != INSTANCE_READY ||
 	    config->kind != POOL_MADE ||
-	    (instance->asked_bytes == config->size_bytes &&
+	    (instance->asked_bytes == instance_size(instance) &&
 	     instance->asked_objects == config->objects))
 		return;
 	instance->limit_bytes = config->size_bytes;
 	if (instance_ask(store, instance, KEEPER_RESIZE, for_apply) < 0)
 		store_notice(store, LOG_ERR, "pool \"%s\" keeps its old limits: no keeper",
 			     config->name);
-}
-
-/*
- * The answer could not be received for want of descriptors here: so the pool may be
- * there all the same, and nobody else would ever release it. Ours gets another number.
- */
-static void abandon_number(struct store *store, struct instance *instance)
-{
-	if (instance_ask(store, instance, KEEPER_RELEASE, false) < 0)
-		return;
-	TAILQ_REMOVE(&store->instances, instance, entry);
-	instance->number = ++store->last_number;
-	TAILQ_INSERT_TAIL(&store->instances, instance, entry);
-}
-
-/* The keeper has made it, or has said why not. */
-static void made(struct store *store, struct instance *instance, struct keeper_reply *reply)
-{
-	if (instance->state != INSTANCE_MAKING)
-		return;
-	instance->writable = steal_fd(&reply->writable);
-	instance->read_only = steal_fd(&reply->read_only);
-	instance->why = reply->failure;
-	if (reply->failure.error == EMFILE)
-		abandon_number(store, instance);
-	if (reply->failure.error)
-		absent(store, instance);
-	else
-		ready(store, instance);
-	instance_conform(store, instance, false);
-}
-
-static void twinned(struct store *store, struct instance *instance, struct keeper_reply *reply)
-{
-	if (instance->state != INSTANCE_MAKING && instance->state != INSTANCE_READY)
-		return;
-	instance->why = reply->failure;
-	if (reply->failure.error == 0 &&
-	    keeper_check_twin(instance->writable, reply->read_only, &instance->why) == 0)
-		instance->read_only = steal_fd(&reply->read_only);
-	if (instance->read_only < 0)
-		without_twin(store, instance);
-	else
-		ready(store, instance);
 }
 
 /* Nobody has anything in it any more. */
@@ -391,12 +234,15 @@ static void let_go(struct store *store, struct instance *instance)
 		instance_start(store, instance, false);
 		return;
 	}
+	instance_notice(store, instance, NOTICE_POOL_RELEASED, LOG_INFO,
+			"is empty and was released");
 	instance_free(store, instance);
 	/* It may be about to be configured again. */
 	if (!pool->closed || pool->instances || pool->has_next)
 		return;
-	store_notice(store, LOG_NOTICE, "pool \"%s\", no longer configured, is gone",
-		     pool->config.name);
+	if (!pool->never_configured)
+		store_notice(store, LOG_NOTICE, "pool \"%s\", no longer configured, is gone",
+			     pool->config.name);
 	pool_free(store, pool);
 }
 
@@ -411,12 +257,12 @@ static void released(struct store *store, struct instance *instance, const struc
 		instance->last_used_ms = store->now_ms;
 		instance->idle_ms = instance->idle_ms * 2 < IDLE_MAX_MS ? instance->idle_ms * 2
 									: IDLE_MAX_MS;
-		instance_wake(instance);
+		store_wake(instance);
 		instance_conform(store, instance, false);
 		if (failure->error != EBUSY)
-			store_notice(store, LOG_ERR, "pool \"%s\" can't be released: %s: %s; %s",
-				     pool->config.name, failure->step, strerror(failure->error),
-				     failure->advice);
+			instance_notice(store, instance, NOTICE_PLAIN, LOG_ERR,
+					"can't be released: %s: %s; %s", failure->step,
+					strerror(failure->error), failure->advice);
 		return;
 	}
 	if (task->for_apply && pool->changing) {
@@ -433,10 +279,9 @@ static void resized(struct store *store, const struct instance *instance, const 
 {
 	if (failure->error == 0 || (task->for_apply && store->apply.phase != APPLY_UNDOING))
 		return;
-	store_notice(store, LOG_WARNING, "pool \"%s\"%s%s keeps its limits for now: %s: %s; %s",
-		     instance->pool->config.name, *instance->owner_text ? " of " : "",
-		     instance->owner_text, failure->step, strerror(failure->error),
-		     failure->advice);
+	instance_notice(store, instance, NOTICE_PLAIN, LOG_WARNING,
+			"keeps its limits for now: %s: %s; %s", failure->step,
+			strerror(failure->error), failure->advice);
 }
 
 static struct task *task_steal(struct store *store, uint64_t id)
@@ -460,20 +305,26 @@ static void answered(struct store *store, struct keeper_reply *reply)
 	if (!task)
 		return;
 	instance = store_by_number(store, task->number);
+	if (task->operation == KEEPER_RELEASE && reply->failure.error == 0)
+		instance_forget(store, task->number);
 	if (instance) {
 		switch (task->operation) {
 		case KEEPER_MAKE:
 		case KEEPER_FIND:
-			made(store, instance, reply);
+			instance_made(store, instance, reply);
 			break;
 		case KEEPER_TWIN:
-			twinned(store, instance, reply);
+			instance_twinned(store, instance, reply);
 			break;
 		case KEEPER_RELEASE:
 			released(store, instance, task, &reply->failure);
 			break;
+		case KEEPER_LEND:
+			instance_cloned(instance, reply);
+			break;
 		case KEEPER_RESIZE:
-			resized(store, instance, task, &reply->failure);
+			if (!aside_answered(store, instance, task, &reply->failure))
+				resized(store, instance, task, &reply->failure);
 			break;
 		}
 	}
@@ -628,6 +479,11 @@ int store_get(struct store *store, struct pool *pool, const struct owner *owner,
 	return 0;
 }
 
+struct instance *store_each(struct store *store, struct instance *before)
+{
+	return before ? TAILQ_NEXT(before, entry) : TAILQ_FIRST(&store->instances);
+}
+
 struct instance *store_next(struct store *store, uint32_t after)
 {
 	struct instance *instance;
@@ -648,7 +504,7 @@ struct instance *store_by_number(struct store *store, uint32_t number)
 	return NULL;
 }
 
-int store_drop(struct store *store, const char *name, uint64_t now_ms)
+int store_drop(struct store *store, struct creds *creds, const char *name, uint64_t now_ms)
 {
 	struct pool *pool = store_pool_by_name(store, name);
 	struct instance *instance, *next;
@@ -663,7 +519,7 @@ int store_drop(struct store *store, const char *name, uint64_t now_ms)
 		next = instance->hh.next;
 		if (instance->state != INSTANCE_READY)
 			continue;
-		if (directory_remove_all(instance->writable) < 0)
+		if (directory_remove_all(instance->writable, creds) < 0)
 			error = EBUSY;
 		if (releasable(instance) && store->apply.phase == APPLY_NONE &&
 		    instance_ask(store, instance, KEEPER_RELEASE, false) == 0)
@@ -694,6 +550,7 @@ int store_new(struct store **ret, const struct store_setup *setup)
 	if (!store)
 		return -ENOMEM;
 	store->keeper = setup->keeper;
+	store->state = setup->state;
 	store->quota = setup->quota;
 	store->events = setup->events;
 	TAILQ_INIT(&store->pools);

@@ -78,7 +78,7 @@ static void refuse(struct store *store, int error, const char *format, ...)
 	va_end(arguments);
 }
 
-static struct pool *pool_new(struct store *store, const struct pool_config *config)
+struct pool *pool_new(struct store *store, const struct pool_config *config)
 {
 	struct pool *pool = calloc(1, sizeof(*pool));
 
@@ -134,6 +134,15 @@ static void ask_resize(struct store *store, struct instance *instance)
 		adopt_task(store, instance);
 		break;
 	case INSTANCE_READY:
+		if (instance->pool->next.size_bytes < instance->aside_bytes &&
+		    !store->apply.lenient) {
+			refuse(store, EBUSY,
+			       "the sealed objects of the pool \"%s\"%s%s have more than its new "
+			       "size",
+			       config->name, *instance->owner_text ? " of " : "",
+			       instance->owner_text);
+			break;
+		}
 		config->size_bytes = instance->pool->next.size_bytes;
 		config->objects = instance->pool->next.objects;
 		error = instance_ask(store, instance, KEEPER_RESIZE, true);
@@ -156,8 +165,8 @@ static void ask_empty(struct store *store, struct instance *instance)
 
 	if (instance->pins > 0) {
 		refuse(store, EBUSY,
-		       "the pool \"%s\"%s%s has temporary or unpublished objects: its kind, path, "
-		       "exec, huge, mpol and per can't change meanwhile",
+		       "the pool \"%s\"%s%s is lent, or has temporary, sealed or unpublished "
+		       "objects: its kind, path, exec, huge, mpol and per can't change meanwhile",
 		       name, *instance->owner_text ? " of " : "", instance->owner_text);
 		return;
 	}
@@ -269,6 +278,26 @@ static void refuse_for(struct store *store, const struct instance *instance,
 		       name, of, owner, failure->step, strerror(failure->error), failure->advice);
 }
 
+/* At the start nothing is refused: a pool with objects goes on as what it was. */
+static void keep_kind(struct store *store, struct pool *pool)
+{
+	struct pool_config config;
+
+	if (same_kind(&pool->next, &pool->config))
+		return; /* said already, of another instance */
+	if (config_copy(&config, &pool->config) < 0) {
+		refuse(store, ENOMEM, "no memory for the pool \"%s\"", pool->config.name);
+		return;
+	}
+	store_notice(store, LOG_WARNING,
+		     "the pool \"%s\" has objects: its kind, exec, huge, mpol and per stay as they "
+		     "were until it is empty and the configuration is loaded again",
+		     pool->config.name);
+	config.access = pool->next.access;
+	pool_config_done(&pool->next);
+	pool->next = config;
+}
+
 /* The keeper was at it already; now comes what the new definition needs. */
 static void go_on(struct store *store, struct instance *instance)
 {
@@ -294,7 +323,9 @@ void apply_task_done(struct store *store, struct instance *instance, const struc
 	}
 	if (failure->error == 0)
 		return;
-	if (task->operation == KEEPER_RESIZE && store->apply.lenient)
+	if (failure->error == EBUSY && store->apply.lenient)
+		keep_kind(store, instance->pool);
+	else if (task->operation == KEEPER_RESIZE && store->apply.lenient)
 		store_notice(store, LOG_WARNING, "pool \"%s\" keeps its old limits: %s: %s",
 			     instance->pool->config.name, failure->step, strerror(failure->error));
 	else
@@ -337,6 +368,7 @@ static void take_back_pool(struct store *store, struct pool *pool)
 		for (struct instance *i = pool->instances; i; i = i->hh.next)
 			i->idle_ms = 0;
 		pool->fresh = false;
+		pool->never_configured = true;
 		pool_close(store, pool);
 		return;
 	}
@@ -377,7 +409,7 @@ static void commit_pool(struct store *store, struct pool *pool)
 	pool_config_done(&pool->config);
 	pool->config = pool->next;
 	pool->has_next = pool->changing = false;
-	pool->closed = false;
+	pool->closed = pool->never_configured = false;
 	for (struct instance *i = pool->instances; i; i = i->hh.next)
 		if (i->state == INSTANCE_READY && pool->config.kind == POOL_MADE)
 			i->limit_bytes = pool->config.size_bytes;
@@ -409,8 +441,11 @@ static void commit(struct store *store)
 		else
 			pool->fresh = false;
 	}
-	for (struct instance *i = TAILQ_FIRST(&store->instances); i; i = TAILQ_NEXT(i, entry))
+	for (struct instance *i = TAILQ_FIRST(&store->instances); i; i = TAILQ_NEXT(i, entry)) {
 		instance_conform(store, i, false);
+		/* Other rules may decide by now. */
+		store_disclaim(store, i);
+	}
 }
 
 void apply_end_if_settled(struct store *store)
@@ -427,5 +462,9 @@ void apply_end_if_settled(struct store *store)
 	if (!apply->error)
 		commit(store);
 	apply->phase = APPLY_NONE;
+	/* Claims have waited for the end of it. */
+	for (struct instance *i = TAILQ_FIRST(&store->instances); i; i = TAILQ_NEXT(i, entry))
+		if (i->state == INSTANCE_READY)
+			store_wake(i);
 	store->events->applied(store->events->context, -apply->error, apply->text);
 }

@@ -11,33 +11,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include "daemon/broker_private.h"
+#include "daemon/clock.h"
 #include "daemon/fd.h"
+#include "daemon/stream_private.h"
 #include "proto/name.h"
 
 /* Entries of a directory in one go: all of them fit into one reply, however long their names. */
 #define BATCH_BYTES 960
 
-/* Room that any one record of fields may need. */
-#define RECORD_MAX 5120
-
-struct stream {
-	/* Fills one packet. false: that was the last. */
-	bool (*next)(struct broker *broker, struct caller *caller, struct stream *stream,
-		     struct reply *reply);
-	uint32_t number; /* list, pools: of the instance that was begun last */
-	int directory;	 /* list: with a position of its own */
-	size_t rule;	 /* explain: passed over up to here */
-	size_t rule_end;
-	struct peer peer; /* explain: who is asked about */
-	uint32_t wanted;
-	char text[]; /* list: the pattern; explain: the name */
-};
-
-static struct stream *stream_new(const char *text, size_t size)
+struct stream *stream_new(const char *text, size_t size)
 {
 	struct stream *stream = calloc(1, sizeof(*stream) + size + 1);
 
@@ -55,6 +42,9 @@ void stream_free(struct caller *caller)
 	if (!stream)
 		return;
 	fd_close(stream->directory);
+	notify_unwait(caller->broker, &stream->wait);
+	if (stream->monitor)
+		monitor_free(stream->monitor);
 	if (stream->next && stream->peer.unit)
 		peer_done(&stream->peer);
 	free(stream);
@@ -129,16 +119,61 @@ bool caller_may_list(struct broker *broker, const struct caller *caller,
 	       may_list(broker, caller, instance, name);
 }
 
+static struct wire_info wire_of(const struct object_info *info)
+{
+	return (struct wire_info){
+		.size = info->size,
+		.allocated = info->allocated,
+		.ino = info->ino,
+		.created_ns = info->created_ns,
+		.uid = info->uid,
+		.gid = info->gid,
+		.mode = info->mode & 07777,
+		.flags = (S_ISREG(info->mode) ? 0 : WIRE_INFO_NOT_AN_OBJECT) |
+			 (info->is_sealed ? WIRE_INFO_SEALED : 0),
+	};
+}
+
+bool info_append(struct broker *broker, const struct instance *instance, const char *name,
+		 const struct object_info *learnt, struct reply *reply)
+{
+	struct object_info info = *learnt;
+	const char *pool = instance->pool->config.name;
+	const char *owner = instance->owner_text;
+	struct wire_info wire;
+	size_t used, padded;
+
+	sealed_correct(&broker->sealed, instance, name, &info);
+	wire = wire_of(&info);
+	wire.creator_pid = temporary_maker(&broker->temporaries, instance, name, learnt->ino);
+	wire.name_size = (uint8_t)strlen(name);
+	wire.pool_size = (uint8_t)strlen(pool);
+	wire.owner_size = (uint8_t)strnlen(owner, 255);
+	used = sizeof(wire) + wire.name_size + wire.pool_size + wire.owner_size;
+	padded = (used + 7) / 8 * 8;
+
+	if (padded > REPLY_BODY_MAX - reply->body_size)
+		return false;
+	if (wire.creator_pid)
+		wire.flags |= WIRE_INFO_TEMPORARY;
+	wire.record_size = (uint16_t)padded;
+	reply_append(reply, &wire, sizeof(wire));
+	reply_append(reply, name, wire.name_size);
+	reply_append(reply, pool, wire.pool_size);
+	reply_append(reply, owner, wire.owner_size);
+	reply_append(reply, "\0\0\0\0\0\0\0", padded - used);
+	return true;
+}
+
 static void list_entry(struct broker *broker, struct caller *caller, struct stream *stream,
 		       const struct instance *instance, const char *name, struct reply *reply)
 {
 	struct object_info info;
 
-	if (name_check((struct name){ name, strlen(name) }, false))
+	if (name_check((struct name){ name, strlen(name) }, false) ||
+	    !may_list(broker, caller, instance, name))
 		return;
 	if (*stream->text && fnmatch(stream->text, name, 0) != 0)
-		return;
-	if (!may_list(broker, caller, instance, name))
 		return;
 	if (object_stat(instance, name, &info) == 0)
 		info_append(broker, instance, name, &info, reply);
@@ -190,19 +225,116 @@ static bool list_batch(struct broker *broker, struct caller *caller, struct stre
 	return true;
 }
 
+/* 0, or the errno that the reply has by then. */
+static int check_pattern(struct name pattern, struct reply *reply)
+{
+	if (pattern.size > WIRE_NAME_MAX)
+		reply_fail(reply, ENAMETOOLONG, "a pattern has at most 255 bytes");
+	else if (memchr(pattern.text, 0, pattern.size))
+		reply_fail(reply, EINVAL, "a NUL byte in the pattern");
+	return reply->status;
+}
+
 int stream_list(struct broker *broker, struct caller *caller, const struct request *request,
 		struct reply *reply)
 {
 	struct name pattern = name_strip(request->text, request->text_size);
 	struct stream *stream;
 
-	if (memchr(pattern.text, 0, pattern.size))
-		return reply_fail(reply, EINVAL, "a NUL byte in the pattern");
+	if (check_pattern(pattern, reply))
+		return 0;
 	stream = stream_new(pattern.text, pattern.size);
 	if (!stream)
 		return reply_fail(reply, ENOMEM, "no memory for a listing");
 	stream->next = list_batch;
 	return begin(broker, caller, request, stream, reply);
+}
+
+static bool monitor_batch(struct broker *broker, struct caller *caller, struct stream *stream,
+			  struct reply *reply)
+{
+	(void)broker;
+	(void)caller;
+	reply->idle = !monitor_take(stream->monitor, reply);
+	return true;
+}
+
+int stream_monitor(struct broker *broker, struct caller *caller, const struct request *request,
+		   struct reply *reply)
+{
+	struct name pattern = name_strip(request->text, request->text_size);
+	struct stream *stream;
+	int error;
+
+	error = check_pattern(pattern, reply);
+	if (error)
+		return 0;
+	stream = stream_new("", 0);
+	if (!stream)
+		return reply_fail(reply, ENOMEM, "no memory to watch");
+	error = monitor_new(&stream->monitor, broker, caller, pattern.text, pattern.size);
+	if (error) {
+		free(stream);
+		return reply_fail(reply, error, "%s",
+				  error == EDQUOT ? "too many subscriptions of this user"
+						  : strerror(error));
+	}
+	stream->next = monitor_batch;
+	caller->stream = stream;
+	caller->stream_serial = request->serial;
+	/* An empty packet says that it has begun. */
+	reply->more = true;
+	return 0;
+}
+
+/* It is there, or can't be: then this is the last packet, and the only one. */
+static bool wait_batch(struct broker *broker, struct caller *caller, struct stream *stream,
+		       struct reply *reply)
+{
+	if (caller_refresh(broker, caller) < 0) {
+		reply_fail(reply, ENOMEM, "no memory to wait");
+		return false;
+	}
+	if (operation_look(broker, caller, stream->text, reply) || reply->status)
+		return false;
+	reply->parked = false;
+	reply->idle = true;
+	return true;
+}
+
+int stream_wait(struct broker *broker, struct caller *caller, const struct request *request,
+		struct reply *reply)
+{
+	struct name name = name_strip(request->text, request->text_size);
+	struct stream *stream;
+	int error;
+
+	/* What is there, and what is refused, needs no waiting. */
+	if (memchr(name.text, 0, name.size))
+		return reply_fail(reply, EINVAL, "no object can have this name");
+	if (operation_look(broker, caller, name.text, reply) || reply->status || reply->parked)
+		return 0;
+	stream = stream_new(name.text, name.size);
+	if (!stream)
+		return reply_fail(reply, ENOMEM, "no memory to wait");
+	stream->wait.caller = caller;
+	stream->wait.name = stream->text;
+	error = notify_wait(broker, &stream->wait);
+	if (error) {
+		free(stream);
+		return reply_fail(reply, error, "%s",
+				  error == EDQUOT ? "too many waits of this user"
+				  : error == EOPNOTSUPP
+					  ? "a pool can't be watched (fs.inotify.max_user_watches)"
+					  : strerror(error));
+	}
+	stream->next = wait_batch;
+	return begin(broker, caller, request, stream, reply);
+}
+
+bool stream_outlives_reload(const struct stream *stream)
+{
+	return stream->monitor || stream->wait.awaited;
 }
 
 static const char *kind_text(enum pool_kind kind)
@@ -240,7 +372,13 @@ static void pool_record(struct broker *broker, struct caller *caller,
 	reply_field(reply, "read-only", "%s", instance->read_only >= 0 ? "yes" : "no");
 	if (config->path)
 		reply_field(reply, "path", "%s", config->path);
-	if (instance->state == INSTANCE_READY && fstatfs(instance->writable, &fs) == 0) {
+	if (config->exec)
+		reply_field(reply, "exec", "yes");
+	if (config->huge)
+		reply_field(reply, "huge", "%s", config->huge);
+	if (config->mpol)
+		reply_field(reply, "mpol", "%s", config->mpol);
+	if (instance->state == INSTANCE_READY && store_usage(instance, &fs) == 0) {
 		/* The root directory is an inode, too. */
 		uint64_t files = fs.f_files > 0 ? fs.f_files - 1 : 0;
 
@@ -264,17 +402,15 @@ static void pool_record(struct broker *broker, struct caller *caller,
 static bool pools_batch(struct broker *broker, struct caller *caller, struct stream *stream,
 			struct reply *reply)
 {
-	struct instance *instance;
+	struct instance *instance = store_next(broker->store, stream->number);
 
-	while (reply->body_size + RECORD_MAX < REPLY_BODY_MAX) {
-		instance = store_next(broker->store, stream->number);
-		if (!instance)
-			return false;
+	while (instance && reply->body_size + RECORD_MAX < REPLY_BODY_MAX) {
 		stream->number = instance->number;
 		if (leads_to(broker, caller, instance, RIGHT_ALL))
 			pool_record(broker, caller, instance, reply);
+		instance = store_each(broker->store, instance);
 	}
-	return true;
+	return instance != NULL;
 }
 
 int stream_pools(struct broker *broker, struct caller *caller, const struct request *request,
@@ -301,13 +437,14 @@ int stream_status(struct broker *broker, struct caller *caller, const struct req
 	reply_field(reply, "version", "%s", PACKAGE_VERSION);
 	reply_field(reply, "pid", "%d", (int)getpid());
 	reply_field(reply, "uptime-ms", "%llu",
-		    (unsigned long long)(broker_now_ms() - broker->started_ms));
+		    (unsigned long long)(clock_now_ms() - broker->started_ms));
 	reply_field(reply, "rules", "%zu", policy_rule_count(broker->policy));
 	for (size_t i = 0; i < policy_config(broker->policy)->files.count; i++)
 		reply_field(reply, "file", "%s", policy_config(broker->policy)->files.string[i]);
 	reply_field(reply, "connections", "%u", broker->quota.total[RESOURCE_CONNECTION]);
 	reply_field(reply, "contexts", "%u", broker->quota.total[RESOURCE_CONTEXT]);
-	reply_field(reply, "private-pools", "%u", broker->quota.total[RESOURCE_POOL]);
+	reply_field(reply, "private-pools", "%u", store_private_count(broker->store));
+	reply_field(reply, "sealed", "%u", broker->quota.total[RESOURCE_SEALED]);
 	reply_field(reply, "temporary-names", "%u", broker->quota.total[RESOURCE_TEMPORARY]);
 	reply_field(reply, "requests", "%llu", (unsigned long long)counters->requests);
 	reply_field(reply, "denials", "%llu", (unsigned long long)counters->denials);
@@ -321,202 +458,5 @@ int stream_status(struct broker *broker, struct caller *caller, const struct req
 		reply_field(reply, "pool-table", "%s: %s; %s", why.step, strerror(why.error),
 			    why.advice);
 	reply_record_end(reply);
-	return 0;
-}
-
-static void rule_fields(struct reply *reply, const struct rule *rule)
-{
-	reply_field(reply, "rule", "%s", rule->config->name);
-	reply_field(reply, "file", "%s", rule->config->place.file);
-	reply_field(reply, "line", "%u", rule->config->place.line);
-}
-
-/* Which instance of its pool the rule leads to, and in what state that is. */
-static void explain_pool(struct broker *broker, const struct stream *stream,
-			 const struct rule *rule, struct reply *reply)
-{
-	struct pool *pool = store_pool(broker->store, rule->config->pool);
-	const struct instance *instance;
-	struct owner owner;
-
-	if (!pool)
-		return;
-	reply_field(reply, "pool", "%s", pool->config.name);
-	if (store_owner(&owner, pool, &stream->peer)) {
-		reply_field(reply, "why",
-			    "pool \"%s\" is one for each %s, and this caller has none",
-			    pool->config.name, pool->config.per == POOL_PER_APP ? "app" : "unit");
-		return;
-	}
-	instance = store_find(pool, &owner);
-	if (instance && *instance->owner_text)
-		reply_field(reply, "owner", "%s", instance->owner_text);
-	if (instance && instance->why.error)
-		reply_field(reply, "why", "pool \"%s\": %s: %s; %s", pool->config.name,
-			    instance->why.step, strerror(instance->why.error),
-			    instance->why.advice);
-}
-
-static void explain_verdict(struct broker *broker, const struct stream *stream,
-			    const struct rule *rule, struct reply *reply)
-{
-	uint32_t allow = rule ? rule->config->allow : 0;
-	uint32_t missing = stream->wanted & ~allow;
-	char rights[64];
-
-	reply_field(reply, "name", "/%s", stream->text);
-	/* Asked about no right in particular, it is whether there is any. */
-	reply_field(reply, "verdict", "%s", missing || !allow ? "denied" : "allowed");
-	reply_field(reply, "wanted", "%s",
-		    policy_rights_text(rights, sizeof(rights), stream->wanted));
-	if (rule) {
-		rule_fields(reply, rule);
-		reply_field(reply, "allows", "%s",
-			    policy_rights_text(rights, sizeof(rights), allow));
-		if (missing)
-			reply_field(reply, "missing", "%s",
-				    policy_rights_text(rights, sizeof(rights), missing));
-		explain_pool(broker, stream, rule, reply);
-	}
-	reply_field(reply, "sandboxed", "%s", stream->peer.sandboxed ? "yes" : "no");
-	reply_field(reply, "uid", "%u", stream->peer.ids.uid);
-	reply_field(reply, "unit", "%s", stream->peer.unit);
-	reply_field(reply, "app", "%s", stream->peer.app);
-	reply_record_end(reply);
-}
-
-static bool explain_batch(struct broker *broker, struct caller *caller, struct stream *stream,
-			  struct reply *reply)
-{
-	char text[1024];
-
-	while (stream->rule < stream->rule_end && reply->body_size + RECORD_MAX < REPLY_BODY_MAX) {
-		const struct rule *rule = policy_rule(broker->policy, stream->rule++);
-		enum mismatch why = policy_match(rule, &stream->peer, broker->self, stream->text,
-						 strlen(stream->text));
-
-		rule_fields(reply, rule);
-		reply_field(reply, "passed-over", "%s",
-			    policy_mismatch_text(text, sizeof(text), why, rule, &stream->peer));
-		reply_record_end(reply);
-	}
-	return stream->rule < stream->rule_end;
-}
-
-static int parse_groups(const char *text, gid_t *groups, size_t size, size_t *ret_count)
-{
-	char *end;
-
-	for (*ret_count = 0; *text; text = *end == ',' ? end + 1 : end) {
-		unsigned long gid = strtoul(text, &end, 10);
-
-		if (end == text || (*end && *end != ',') || gid >= UINT32_MAX || *ret_count == size)
-			return -EINVAL;
-		groups[(*ret_count)++] = (gid_t)gid;
-	}
-	return 0;
-}
-
-static int parse_id(const char *text, uint32_t fallback, uint32_t *ret)
-{
-	unsigned long id;
-	char *end;
-
-	*ret = fallback;
-	if (!text)
-		return 0;
-	id = strtoul(text, &end, 10);
-	if (end == text || *end || id >= UINT32_MAX)
-		return -EINVAL;
-	*ret = (uint32_t)id;
-	return 0;
-}
-
-/* Who is asked about: the fields of the request, or the caller himself. */
-static int explain_peer(struct broker *broker, struct caller *caller, const struct request *request,
-			struct peer *ret)
-{
-	const char *fields = request->text;
-	size_t size = request->text_size;
-	const char *pid_text = fields_get(fields, size, "pid");
-	const char *groups_text = fields_get(fields, size, "groups");
-	const char *unit = fields_get(fields, size, "unit");
-	const char *app = fields_get(fields, size, "app");
-	gid_t groups[1024];
-	struct ids ids = { .groups = groups };
-	uint32_t pid;
-
-	if (parse_id(pid_text, 0, &pid) < 0 ||
-	    parse_id(fields_get(fields, size, "uid"), caller->peer.ids.uid, &ids.uid) < 0 ||
-	    parse_id(fields_get(fields, size, "gid"), caller->peer.ids.gid, &ids.gid) < 0 ||
-	    parse_groups(groups_text ? groups_text : "", groups, 1024, &ids.group_count) < 0)
-		return -EINVAL;
-	if (app && !name_is_app(app, strlen(app)))
-		return -EINVAL;
-	if (pid_text) {
-		creds_reset(&broker->creds);
-		return peer_from_pid(ret, broker->self, (pid_t)pid);
-	}
-	return peer_imagine(ret, &ids, unit ? unit : "", app ? app : "");
-}
-
-static bool explains_another(const struct request *request)
-{
-	static const char *const keys[] = { "pid", "uid", "gid", "groups", "unit", "app" };
-
-	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-		if (fields_get(request->text, request->text_size, keys[i]))
-			return true;
-	return false;
-}
-
-int stream_explain(struct broker *broker, struct caller *caller, const struct request *request,
-		   struct reply *reply)
-{
-	const char *text = fields_get(request->text, request->text_size, "name");
-	const char *wanted_text = fields_get(request->text, request->text_size, "wanted");
-	bool another = explains_another(request);
-	struct name name = text ? name_strip(text, strlen(text)) : (struct name){ "", 0 };
-	const struct rule *rule = NULL;
-	struct view *view = NULL;
-	struct stream *stream;
-	uint32_t wanted = 0;
-	int error;
-
-	if (another && !caller->is_admin)
-		return reply_denied(broker, reply, "explaining others is for the administrator");
-	error = name_check(name, false);
-	if (error)
-		return reply_fail(reply, error, "no object can have this name");
-	if (wanted_text && policy_rights_parse(&wanted, wanted_text) < 0)
-		return reply_fail(reply, EINVAL,
-				  "rights are read, write, create, unlink, list, all");
-	stream = stream_new(name.text, name.size);
-	if (!stream)
-		return reply_fail(reply, ENOMEM, "no memory");
-	stream->wanted = wanted;
-	error = another ? explain_peer(broker, caller, request, &stream->peer)
-			: peer_copy(&stream->peer, &caller->peer);
-	if (error == 0) {
-		stream->next = explain_batch;
-		error = policy_view(&view, broker->policy, &stream->peer, broker->self);
-	}
-	caller->stream = stream;
-	caller->stream_serial = request->serial;
-	if (error < 0) {
-		stream_free(caller);
-		return reply_fail(reply, -error, "%s",
-				  error == -EINVAL
-					  ? "explain takes pid, uid, gid, groups, unit, app"
-					  : strerror(-error));
-	}
-	rule = policy_decide(view, name.text, name.size);
-	explain_verdict(broker, stream, rule, reply);
-	if (caller->is_admin)
-		stream->rule_end = rule ? rule->index : policy_rule_count(broker->policy);
-	free(view);
-	reply->more = stream->rule_end > 0;
-	if (!reply->more)
-		stream_free(caller);
 	return 0;
 }

@@ -292,8 +292,11 @@ static int talk_to_maker(const struct keeper_setup *setup, const struct helper *
 		result = map(setup, maker->pid, ret_why);
 	if (result < 0)
 		return result;
-	/* A maker that has ended is noticed at once. */
-	packet_send(maker->socket, &go, 1, NULL, 0);
+	result = packet_send(maker->socket, &go, 1, NULL, 0);
+	if (result < 0) {
+		step_failure(ret_why, STEP_HELPER, -result);
+		return result;
+	}
 	return hear(maker, fds, ret_why);
 }
 

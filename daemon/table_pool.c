@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the keeper does inside the table, one request after the other. A pool is
- * a tmpfs that is mounted at its number; what leaves are directory descriptors of
- * detached clones of that mount, since from the attached one `..` leads to all pools.
+ * a tmpfs that is mounted at its number; what leaves are detached clones of that mount and
+ * directory descriptors of such, since from the attached one `..` leads to all pools.
  */
 #include "daemon/table_pool.h"
 
@@ -105,7 +105,7 @@ static int set_options(int context, const struct keeper_request *request)
 /* A mount that is nowhere yet. A descriptor, or -errno. */
 static int make_mount(const struct attempt *attempt, const struct keeper_request *request)
 {
-	unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+	unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME;
 	_cleanup_close_ int context = -EBADF;
 	int tree;
 
@@ -153,20 +153,27 @@ static int attach(const struct attempt *attempt, const struct place *place, int 
 	return result;
 }
 
+/* A mount of it that is nowhere. A descriptor, or -errno. */
+static int clone(const struct attempt *attempt, const struct place *place, enum step step)
+{
+	int tree = step_try(attempt, step)
+			   ? open_tree(AT_FDCWD, place->name,
+				       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW)
+			   : -1;
+
+	return tree < 0 ? step_failed(attempt, step) : tree;
+}
+
 /* A directory descriptor of a clone of its own, from which no `..` leads anywhere. 0 or -errno. */
 static int open_clone(const struct attempt *attempt, const struct place *place, bool read_only,
 		      struct fdlist *fds)
 {
 	struct mount_attr attributes = { .attr_set = MOUNT_ATTR_RDONLY };
-	_cleanup_close_ int tree = -EBADF;
+	_cleanup_close_ int tree = clone(attempt, place, STEP_OPEN_TREE);
 	int fd;
 
-	tree = step_try(attempt, STEP_OPEN_TREE)
-		       ? open_tree(AT_FDCWD, place->name,
-				   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW)
-		       : -1;
 	if (tree < 0)
-		return step_failed(attempt, STEP_OPEN_TREE);
+		return tree;
 	if (read_only &&
 	    (!step_try(attempt, STEP_MOUNT_SETATTR) ||
 	     mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0))
@@ -286,6 +293,20 @@ static int release(const struct attempt *attempt, const struct keeper_request *r
 	return result;
 }
 
+/*
+ * Who has a mount may set and clear its flags, so a read-only one would be no promise. The
+ * superblock's limits hold.
+ */
+static int lend(const struct attempt *attempt, const struct place *place, struct fdlist *fds)
+{
+	int result = require(attempt, place), tree;
+
+	if (result < 0)
+		return result;
+	tree = clone(attempt, place, STEP_LEND);
+	return tree < 0 ? tree : fdlist_take(fds, tree, WIRE_FD_MOUNT);
+}
+
 static bool answer_pool(const struct keeper_request *request, struct helper_answer *answer,
 			struct fdlist *fds, const struct keeper_setup *setup)
 {
@@ -306,12 +327,16 @@ static bool answer_pool(const struct keeper_request *request, struct helper_answ
 	case KEEPER_RELEASE:
 		release(&attempt, request);
 		break;
+	case KEEPER_LEND:
+		lend(&attempt, &place, fds);
+		break;
 	case KEEPER_TWIN: /* the other helper's */
 	default:
 		errno = EINVAL;
 		step_failed(&attempt, STEP_FIND);
 	}
-	answer->has_writable = answer->has_read_only = fds->count == 2;
+	answer->has_writable = fds->count >= 1;
+	answer->has_read_only = fds->count == 2;
 	return true;
 }
 
@@ -326,6 +351,8 @@ int table_pool_run(int socket, const struct keeper_setup *setup, const void *con
 	broker_gid = broker_uid == 0 ? 0 : getegid();
 	umask(0077);
 	result = table_enter(&attempt, setup, table[0], table[1]);
+	if (setup->confine_keeper)
+		setup->confine_keeper();
 	if (helper_send_answer(socket, &hello, NULL) < 0 || result < 0)
 		return EXIT_FAILURE;
 	return helper_serve(socket, setup, answer_pool);

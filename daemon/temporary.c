@@ -3,27 +3,33 @@
 #include "daemon/temporary.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "daemon/fd.h"
+#include "daemon/hash.h"
+#include "daemon/name_key.h"
+#include "daemon/state.h"
 #include "proto/protocol.h"
 
 /* Of one user: what a client could make grow in a path pool, whose objects nothing else bounds. */
 #define TEMPORARY_PER_USER 65536
 #define TEMPORARY_TOTAL 1048576
 
+/* Names that are removed in one go: others are served between. */
+#define BATCH 128
+
 struct temporary {
 	struct maker *maker;
 	struct instance *instance;
 	uint64_t ino;
+	uint64_t id; /* of its entry in the state */
 	struct charge charge;
 	LIST_ENTRY(temporary) entry;
 	UT_hash_handle hh;
-	size_t key_size;
-	char key[sizeof(uint32_t) + WIRE_NAME_MAX + 1]; /* the instance's number, the name */
+	struct name_key key;
 };
 
 struct maker_key {
@@ -36,29 +42,22 @@ struct maker {
 	struct temporaries *temporaries;
 	struct maker_key key;
 	pid_t pid; /* also of one that is held by its name on a bus */
+	uint64_t start_time;
 	int pidfd;
 	struct watch watch;
 	struct ids ids;
 	unsigned claims;
+	bool ended; /* of a bus: its names are being removed */
 	LIST_HEAD(, temporary) names;
 	UT_hash_handle hh;
 };
-
-static size_t name_key(char *key, uint32_t number, const char *name)
-{
-	size_t size = strnlen(name, WIRE_NAME_MAX);
-
-	memcpy(key, &number, sizeof(number));
-	memcpy(key + sizeof(number), name, size);
-	key[sizeof(number) + size] = 0;
-	return sizeof(number) + size;
-}
 
 static void maker_free(struct maker *maker)
 {
 	struct temporaries *all = maker->temporaries;
 
 	HASH_DELETE(hh, all->makers, maker);
+	all->ended -= maker->ended;
 	all->loop->unwatch(all->loop, &maker->watch);
 	fd_close(maker->pidfd);
 	ids_done(&maker->ids);
@@ -71,69 +70,113 @@ static void maker_free_if_idle(struct maker *maker)
 		maker_free(maker);
 }
 
-/* Takes a name off the lists, not out of its pool. */
-static void temporary_free(struct temporary *temporary)
+static void temporary_unlist(struct temporary *temporary)
 {
 	struct temporaries *all = temporary->maker->temporaries;
 
-	HASH_DELETE(hh, all->names, temporary);
+	if (HASH_HAS(hh, temporary))
+		HASH_DELETE(hh, all->names, temporary);
+	else
+		all->beside--;
 	LIST_REMOVE(temporary, entry);
 	temporary->instance->pins--;
 	quota_release(all->quota, &temporary->charge);
 	free(temporary);
 }
 
-static void remove_names(struct maker *maker)
+/* Takes a name off the lists, not out of its pool. */
+static void temporary_free(struct temporary *temporary)
+{
+	struct temporaries *all = temporary->maker->temporaries;
+
+	if (state_is_kept(all->state)) {
+		creds_reset(all->env->creds);
+		state_remove(all->state, STATE_TEMPORARY, temporary->id);
+	}
+	temporary_unlist(temporary);
+}
+
+/* At most so many; true: none is left. */
+static bool remove_names(struct maker *maker, unsigned most)
 {
 	struct temporary *temporary;
 
-	while ((temporary = LIST_FIRST(&maker->names))) {
+	while ((temporary = LIST_FIRST(&maker->names)) && most-- > 0) {
 		object_unlink_if(maker->temporaries->env, temporary->instance, &maker->ids,
-				 temporary->key + sizeof(uint32_t), temporary->ino);
+				 name_key_name(&temporary->key), temporary->ino);
 		temporary_free(temporary);
 	}
+	return !temporary;
 }
 
+/* Called again in each pass of the loop while the maker is there. */
 static void maker_ended(struct watch *watch)
 {
 	struct maker *maker = (struct maker *)((char *)watch - offsetof(struct maker, watch));
 	struct temporaries *all = maker->temporaries;
 
-	remove_names(maker);
+	if (!remove_names(maker, BATCH))
+		return;
 	/* A claim is only held during one request: there is none now. */
 	maker_free(maker);
 	all->loop->tick_in(all->loop, 0);
 }
 
-static int maker_new(struct temporaries *all, const struct peer *peer, const struct maker_key *key,
-		     struct maker **ret)
+/* pidfd is taken; -EBADF: it has ended. 0 or an errno. */
+static int maker_add(struct temporaries *all, const struct ids *ids, pid_t pid, uint64_t start_time,
+		     int taken_pidfd, const struct maker_key *key, struct maker **ret)
 {
-	_cleanup_close_ int pidfd = peer_pidfd(peer, all->env->self);
-	struct maker *maker;
+	_cleanup_close_ int pidfd = taken_pidfd;
+	struct maker *maker = calloc(1, sizeof(*maker));
 	int error;
 
-	if (pidfd < 0)
-		return pidfd == -ESRCH ? ESRCH : EOPNOTSUPP;
-	maker = calloc(1, sizeof(*maker));
 	if (!maker)
 		return ENOMEM;
 	maker->temporaries = all;
 	maker->key = *key;
-	maker->pid = peer->pid;
+	maker->pid = pid;
+	maker->start_time = start_time;
+	maker->pidfd = -EBADF;
 	maker->watch.ready = maker_ended;
 	LIST_INIT(&maker->names);
-	error = ids_copy(&maker->ids, &peer->ids);
+	HASH_ADD(hh, all->makers, key, sizeof(maker->key), maker);
+	error = HASH_HAS(hh, maker) ? ids_copy(&maker->ids, ids) : -ENOMEM;
 	if (error == 0 && pidfd >= 0)
 		error = all->loop->watch(all->loop, &maker->watch, pidfd);
 	if (error < 0) {
+		if (HASH_HAS(hh, maker))
+			HASH_DELETE(hh, all->makers, maker);
 		ids_done(&maker->ids);
 		free(maker);
 		return -error;
 	}
 	maker->pidfd = steal_fd(&pidfd);
-	HASH_ADD(hh, all->makers, key, sizeof(maker->key), maker);
 	*ret = maker;
 	return 0;
+}
+
+static int maker_new(struct temporaries *all, const struct peer *peer, const struct maker_key *key,
+		     struct maker **ret)
+{
+	int pidfd = peer_pidfd(peer, all->env->self);
+
+	if (pidfd < 0)
+		return pidfd == -ESRCH ? ESRCH : EOPNOTSUPP;
+	return maker_add(all, &peer->ids, peer->pid, peer->start_time, pidfd, key, ret);
+}
+
+/* Each is a descriptor of ours. */
+static bool too_many_makers(const struct temporaries *all, uid_t uid)
+{
+	unsigned own = 0;
+
+	if (HASH_COUNT(all->makers) >= all->makers_most)
+		return true;
+	if (HASH_COUNT(all->makers) < all->makers_most / 4)
+		return false;
+	for (const struct maker *maker = all->makers; maker; maker = maker->hh.next)
+		own += maker->ids.uid == uid;
+	return own >= all->makers_most / 4;
 }
 
 int temporary_claim(struct temporaries *temporaries, const struct peer *peer, uint64_t name_id,
@@ -151,6 +194,8 @@ int temporary_claim(struct temporaries *temporaries, const struct peer *peer, ui
 	if (!name_id && (peer->pid <= 0 || peer->start_time == 0))
 		return EOPNOTSUPP;
 	HASH_FIND(hh, temporaries->makers, &key, sizeof(key), maker);
+	if (!maker && too_many_makers(temporaries, peer->ids.uid))
+		return EDQUOT;
 	if (!maker) {
 		error = maker_new(temporaries, peer, &key, &maker);
 		if (error)
@@ -170,6 +215,16 @@ int temporary_claim(struct temporaries *temporaries, const struct peer *peer, ui
 	return 0;
 }
 
+/* Its names go in the ticks that follow. */
+static void maker_end(struct maker *maker)
+{
+	struct temporaries *all = maker->temporaries;
+
+	all->ended += !maker->ended;
+	maker->ended = true;
+	all->loop->tick_in(all->loop, 0);
+}
+
 void temporary_end(struct temporaries *temporaries, uint64_t name_id)
 {
 	struct maker_key key = { .start_time = name_id, .is_name = 1 };
@@ -178,9 +233,24 @@ void temporary_end(struct temporaries *temporaries, uint64_t name_id)
 	HASH_FIND(hh, temporaries->makers, &key, sizeof(key), maker);
 	if (!maker)
 		return;
-	remove_names(maker);
-	maker_free(maker);
-	temporaries->loop->tick_in(temporaries->loop, 0);
+	maker_end(maker);
+}
+
+bool temporary_tick(struct temporaries *temporaries)
+{
+	struct maker *maker, *next;
+
+	if (temporaries->ended == 0)
+		return false;
+	HASH_ITER(hh, temporaries->makers, maker, next)
+	{
+		if (!maker->ended)
+			continue;
+		if (remove_names(maker, BATCH))
+			maker_free(maker);
+		break;
+	}
+	return temporaries->ended > 0;
 }
 
 void temporary_unclaim(struct temporaries *temporaries, struct temporary_claim *claim)
@@ -194,6 +264,41 @@ void temporary_unclaim(struct temporaries *temporaries, struct temporary_claim *
 	*claim = (struct temporary_claim){ 0 };
 }
 
+static void temporary_list(struct temporary *temporary)
+{
+	struct temporaries *all = temporary->maker->temporaries;
+
+	temporary->instance->pins++;
+	LIST_INSERT_HEAD(&temporary->maker->names, temporary, entry);
+	HASH_ADD_KEYPTR(hh, all->names, temporary->key.bytes, temporary->key.size, temporary);
+	all->beside += !HASH_HAS(hh, temporary);
+}
+
+/*
+ * The note that the next process reads. Who made it over a bus is known by his process there: a
+ * name on the bus can't be found again. Without a note the name stays over a restart, as any other.
+ */
+static void remember(const struct temporary *temporary)
+{
+	const struct temporaries *all = temporary->maker->temporaries;
+	const struct instance *instance = temporary->instance;
+	const size_t uid_size = sizeof(instance->owner_uid);
+	const struct ids *ids = &temporary->maker->ids;
+	char groups[STATE_VALUE_MAX / 2];
+
+	if (!state_is_kept(all->state))
+		return;
+	creds_reset(all->env->creds);
+	ids_text(groups, sizeof(groups), ids);
+	state_put(all->state, STATE_TEMPORARY, temporary->id,
+		  "%d/%llu/%d/%u/%u/%s/%llu/%u/%.*s/%s/%s", temporary->maker->pid,
+		  (unsigned long long)temporary->maker->start_time,
+		  quota_is_sandboxed(&temporary->charge), ids->uid, ids->gid, groups,
+		  (unsigned long long)temporary->ino, instance->owner_uid,
+		  (int)(instance->key_size - uid_size), instance->key + uid_size,
+		  instance->pool->config.name, name_key_name(&temporary->key));
+}
+
 void temporary_add(struct temporaries *temporaries, struct temporary_claim *claim,
 		   struct instance *instance, const char *name, uint64_t ino)
 {
@@ -203,25 +308,41 @@ void temporary_add(struct temporaries *temporaries, struct temporary_claim *clai
 	temporary->maker = claim->maker;
 	temporary->instance = instance;
 	temporary->ino = ino;
-	temporary->key_size = name_key(temporary->key, instance->number, name);
-	instance->pins++;
-	LIST_INSERT_HEAD(&claim->maker->names, temporary, entry);
-	HASH_ADD_KEYPTR(hh, temporaries->names, temporary->key, temporary->key_size, temporary);
+	name_key_set(&temporary->key, instance, name);
+	temporary_list(temporary);
 	claim->maker->claims--;
 	*claim = (struct temporary_claim){ 0 };
+	temporary->id = ++temporaries->last_id;
+	remember(temporary);
+}
+
+/* Slow, and as rare as want of memory. */
+static struct temporary *find_beside(const struct temporaries *temporaries,
+				     const struct name_key *key)
+{
+	struct temporary *temporary;
+	struct maker *maker;
+
+	for (maker = temporaries->makers; maker; maker = maker->hh.next)
+		LIST_FOREACH (temporary, &maker->names, entry)
+			if (!HASH_HAS(hh, temporary) && temporary->key.size == key->size &&
+			    memcmp(temporary->key.bytes, key->bytes, key->size) == 0)
+				return temporary;
+	return NULL;
 }
 
 static struct temporary *find(const struct temporaries *temporaries,
 			      const struct instance *instance, const char *name)
 {
-	char key[sizeof(uint32_t) + WIRE_NAME_MAX + 1];
 	struct temporary *temporary = NULL;
-	size_t size;
+	struct name_key key;
 
-	if (!temporaries->names)
+	if (!temporaries->names && temporaries->beside == 0)
 		return NULL;
-	size = name_key(key, instance->number, name);
-	HASH_FIND(hh, temporaries->names, key, size, temporary);
+	name_key_set(&key, instance, name);
+	HASH_FIND(hh, temporaries->names, key.bytes, key.size, temporary);
+	if (!temporary && temporaries->beside > 0)
+		temporary = find_beside(temporaries, &key);
 	return temporary;
 }
 
@@ -246,13 +367,127 @@ pid_t temporary_maker(const struct temporaries *temporaries, const struct instan
 	return temporary && temporary->ino == ino ? temporary->maker->pid : 0;
 }
 
-void temporary_done(struct temporaries *temporaries)
+/* --- over a restart --- */
+
+/* A pidfd; -ESRCH: it has ended, or another process has its number; or another -errno. */
+static int open_maker(const struct temporaries *all, pid_t pid, uint64_t start_time)
 {
+	struct peer peer = { .pid = pid, .start_time = start_time, .socket = -EBADF };
+
+	return peer_pidfd(&peer, all->env->self);
+}
+
+static struct instance *find_instance(const struct temporaries *all, const char *pool_name,
+				      const struct owner *owner)
+{
+	struct pool *pool = store_pool_by_name(all->store, pool_name);
+
+	return pool ? store_find(pool, owner) : NULL;
+}
+
+struct note {
+	struct maker_key key;
+	bool sandboxed;
+	struct ids ids;
+	uint64_t ino;
+	const char *pool;
+	struct owner owner;
+	const char *name;
+};
+
+static bool parse(struct note *ret, char *value)
+{
+	uint64_t pid, uid, sandboxed;
+
+	*ret = (struct note){ 0 };
+	if (!state_number(&value, &pid) || !state_number(&value, &ret->key.start_time) ||
+	    !state_number(&value, &sandboxed) || ids_parse(&ret->ids, &value) < 0)
+		return false;
+	ret->key.pid = (uint32_t)pid;
+	ret->sandboxed = sandboxed != 0;
+	if (!state_number(&value, &ret->ino) || !state_number(&value, &uid))
+		return false;
+	ret->owner.uid = (uid_t)uid;
+	ret->owner.text = state_word(&value);
+	ret->pool = state_word(&value);
+	ret->name = value;
+	return value && strlen(value) <= WIRE_NAME_MAX;
+}
+
+static int find_maker(struct temporaries *all, const struct note *note, struct maker **ret)
+{
+	int pidfd, error;
+
+	HASH_FIND(hh, all->makers, &note->key, sizeof(note->key), *ret);
+	if (*ret)
+		return 0;
+	pidfd = open_maker(all, (pid_t)note->key.pid, note->key.start_time);
+	if (pidfd < 0 && pidfd != -ESRCH && pidfd != -EOPNOTSUPP)
+		return -pidfd;
+	error = maker_add(all, &note->ids, (pid_t)note->key.pid, note->key.start_time, pidfd,
+			  &note->key, ret);
+	/* It has ended while nobody looked. */
+	if (error == 0 && pidfd < 0)
+		maker_end(*ret);
+	return error;
+}
+
+static int restore_name(struct temporaries *all, const struct note *note, uint64_t id)
+{
+	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
+	struct instance *instance = find_instance(all, note->pool, &note->owner);
+	struct temporary *temporary;
+	struct maker *maker = NULL;
+
+	if (!instance || instance->state != INSTANCE_READY)
+		return ENOENT;
+	if (find(all, instance, note->name))
+		return EEXIST;
+	temporary = calloc(1, sizeof(*temporary));
+	if (!temporary || find_maker(all, note, &maker)) {
+		free(temporary);
+		return ENOMEM;
+	}
+	quota_charge(all->quota, &temporary->charge, RESOURCE_TEMPORARY, note->ids.uid,
+		     note->sandboxed, &any);
+	temporary->maker = maker;
+	temporary->instance = instance;
+	temporary->ino = note->ino;
+	temporary->id = id;
+	name_key_set(&temporary->key, instance, note->name);
+	temporary_list(temporary);
+	return 0;
+}
+
+static void restore(void *context, uint64_t id, char *value)
+{
+	struct temporaries *all = context;
+	struct note note;
+
+	if (all->last_id < id)
+		all->last_id = id;
+	/* Where its pool isn't there now, or something is short, the next start may do better. */
+	if (!parse(&note, value) || restore_name(all, &note, id) == EEXIST)
+		state_remove(all->state, STATE_TEMPORARY, id);
+	ids_done(&note.ids);
+}
+
+unsigned temporary_restore(struct temporaries *temporaries)
+{
+	state_each(temporaries->state, STATE_TEMPORARY, restore, temporaries);
+	return HASH_COUNT(temporaries->names);
+}
+
+void temporary_done(struct temporaries *temporaries, bool leave)
+{
+	struct temporary *temporary;
 	struct maker *maker, *next;
 
 	HASH_ITER(hh, temporaries->makers, maker, next)
 	{
-		remove_names(maker);
+		while (leave && (temporary = LIST_FIRST(&maker->names)))
+			temporary_unlist(temporary);
+		remove_names(maker, UINT_MAX);
 		maker_free(maker);
 	}
 }

@@ -14,6 +14,7 @@
 #include "daemon/object.h"
 #include "daemon/peer.h"
 #include "daemon/quota.h"
+#include "daemon/state.h"
 #include "daemon/store.h"
 #include "daemon/watch.h"
 
@@ -22,8 +23,13 @@ struct temporaries {
 	struct store *store;
 	struct quota *quota;
 	struct loop *loop;
-	struct maker *makers;	 /* processes: a hash by pid and start time */
-	struct temporary *names; /* a hash by instance and name */
+	const struct state *state; /* borrowed: over a restart */
+	uint64_t last_id;	   /* of its entries */
+	unsigned makers_most;	   /* that there are descriptors for; of one user a quarter */
+	struct maker *makers;	   /* processes: a hash by pid and start time */
+	struct temporary *names;   /* a hash by instance and name */
+	unsigned beside;	   /* names that it had no memory for */
+	unsigned ended;		   /* makers on a bus that have gone, with names left to remove */
 };
 
 /* A place for one more name, had before the object is made: so nothing can fail afterwards. */
@@ -52,7 +58,14 @@ void temporary_forget(struct temporaries *temporaries, const struct instance *in
 /* The process that made this name, if it is the object `ino`; else 0. */
 pid_t temporary_maker(const struct temporaries *temporaries, const struct instance *instance,
 		      const char *name, uint64_t ino);
-/* Removes all names: at a stop. */
-void temporary_done(struct temporaries *temporaries);
+/* Goes on with what has ended; true: there is more to do. */
+bool temporary_tick(struct temporaries *temporaries);
+/*
+ * Those of the process before, when the pools are there: names whose makers have ended meanwhile
+ * are removed by temporary_tick(). Returns how many names there are.
+ */
+unsigned temporary_restore(struct temporaries *temporaries);
+/* Removes all names: at a stop; or leaves them to the next process. */
+void temporary_done(struct temporaries *temporaries, bool leave);
 
 #endif

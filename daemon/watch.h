@@ -21,6 +21,9 @@ struct loop {
 			struct watch *watch); /* before the descriptor is closed */
 	/* Asks for broker_tick() at the latest in delay_ms from now. */
 	void (*tick_in)(struct loop *loop, uint64_t delay_ms);
+	/* Takes a descriptor whose closing could take a while, and has it closed by somebody else.
+	 */
+	void (*close_elsewhere)(struct loop *loop, int fd);
 };
 
 #endif

@@ -15,6 +15,9 @@ _Static_assert(sizeof(struct wire_open) == 32, "wire_open");
 _Static_assert(sizeof(struct wire_open_reply) == 24, "wire_open_reply");
 _Static_assert(sizeof(struct wire_publish) == 16, "wire_publish");
 _Static_assert(sizeof(struct wire_cancel) == 16, "wire_cancel");
+_Static_assert(sizeof(struct wire_lend) == 16, "wire_lend");
+_Static_assert(sizeof(struct wire_delegate) == 16, "wire_delegate");
+_Static_assert(sizeof(struct wire_delegate_reply) == 32, "wire_delegate_reply");
 _Static_assert(sizeof(struct wire_info) == 64, "wire_info");
 
 /* Where the string of a request begins; 0 for an operation that is not known. */
@@ -29,9 +32,15 @@ static size_t text_offset(uint16_t operation)
 		return sizeof(struct wire_create_context);
 	case WIRE_CANCEL:
 		return sizeof(struct wire_cancel);
+	case WIRE_LEND:
+		return sizeof(struct wire_lend);
+	case WIRE_DELEGATE:
+		return sizeof(struct wire_delegate);
 	case WIRE_UNLINK:
 	case WIRE_STAT:
 	case WIRE_LIST:
+	case WIRE_MONITOR:
+	case WIRE_WAIT:
 	case WIRE_DROP:
 	case WIRE_POOLS:
 	case WIRE_STATUS:
@@ -72,7 +81,8 @@ int request_decode(struct request *ret, unsigned char *packet, size_t size)
 		ret->mode = open.mode;
 		ret->size_bytes = open.size;
 		ret->options = open.options;
-	} else if (head.operation == WIRE_PUBLISH || head.operation == WIRE_CREATE_CONTEXT) {
+	} else if (head.operation == WIRE_PUBLISH || head.operation == WIRE_CREATE_CONTEXT ||
+		   head.operation == WIRE_LEND || head.operation == WIRE_DELEGATE) {
 		memcpy(&ret->options, packet + sizeof(head), sizeof(ret->options));
 	} else if (head.operation == WIRE_CANCEL) {
 		memcpy(&ret->cancelled_serial, packet + sizeof(head),
@@ -118,6 +128,15 @@ void reply_encode(struct reply_packet *ret, const struct request *request,
 	}
 	if (reply->body_size > 0)
 		ret->part[ret->part_count++] = (struct iovec){ reply->body, reply->body_size };
+	/* What is short costs less in one piece. */
+	if (reply->body_size <= SHORT_BODY && kinds <= SHORT_KINDS) {
+		unsigned char *end = ret->flat;
+
+		for (size_t i = 0; i < ret->part_count; i++)
+			end = mempcpy(end, ret->part[i].iov_base, ret->part[i].iov_len);
+		ret->part[0] = (struct iovec){ ret->flat, (size_t)(end - ret->flat) };
+		ret->part_count = 1;
+	}
 }
 
 void reply_reset(struct reply *reply)
@@ -127,6 +146,7 @@ void reply_reset(struct reply *reply)
 	reply->more = false;
 	reply->parked = false;
 	reply->silent = false;
+	reply->idle = false;
 	reply->body_size = 0;
 }
 

@@ -20,10 +20,10 @@
 struct request {
 	uint32_t serial;
 	uint16_t operation;
-	uint32_t flags;	     /* OPEN: WIRE_READ ... */
-	uint32_t mode;	     /* OPEN */
-	uint64_t size_bytes; /* OPEN */
-	uint64_t options;    /* OPEN: WIRE_TEMPORARY ...; PUBLISH, CREATE_CONTEXT: their flags */
+	uint32_t flags;		   /* OPEN: WIRE_READ ... */
+	uint32_t mode;		   /* OPEN */
+	uint64_t size_bytes;	   /* OPEN */
+	uint64_t options;	   /* OPEN: WIRE_TEMPORARY ...; PUBLISH and others: their flags */
 	uint32_t cancelled_serial; /* CANCEL */
 	const char *text;	   /* the string at its end, in the packet; NUL-terminated */
 	size_t text_size;	   /* without that NUL */
@@ -51,10 +51,14 @@ struct reply {
 	bool more;	     /* a stream goes on: ask again for the next packet */
 	bool parked;	     /* no reply yet: the request is asked again when the caller is woken */
 	bool silent;	     /* no reply to this at all */
+	bool idle;	     /* with more: nothing is there until the caller is woken */
 	struct fdlist fds;   /* owned: sent, then closed by who sends */
 	unsigned char *body; /* REPLY_BODY_MAX bytes, the edge's */
 	size_t body_size;
 };
+
+#define SHORT_KINDS 8
+#define SHORT_BODY 64
 
 /* The parts of an encoded reply, for one sendmsg. */
 struct reply_packet {
@@ -62,6 +66,7 @@ struct reply_packet {
 	uint8_t kinds[(WIRE_FDS_MAX + 7) / 8 * 8];
 	struct iovec part[3];
 	size_t part_count;
+	unsigned char flat[sizeof(struct wire_reply) + SHORT_KINDS + SHORT_BODY];
 };
 void reply_encode(struct reply_packet *ret, const struct request *request,
 		  const struct reply *reply);

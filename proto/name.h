@@ -24,6 +24,8 @@ struct name name_strip(const char *text, size_t size);
  */
 int name_check(struct name name, bool for_unlink);
 
+/* What name_is_app() takes, for whoever is told that it doesn't. */
+#define NAME_APP_RULE "an app's id is 1 to 128 of letters, digits, '.', '_' and '-'"
 /* Whether it can be an app's id: 1 to 128 of letters, digits, `.`, `_`, `-`. */
 bool name_is_app(const char *text, size_t size);
 

@@ -71,6 +71,9 @@ int packet_send(int socket, const struct iovec *parts, size_t part_count, const 
 	do {
 		sent = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
+	/* What unix(7) calls so is the kernel's memory: nothing is queued here. */
+	if (sent < 0 && errno == ENOBUFS)
+		return -ENOMEM;
 	return sent < 0 ? -errno : 0;
 }
 

@@ -52,6 +52,8 @@ struct wire_hello {
 #define WIRE_FEATURE_PRIVATE_POOLS (1ull << 2) /* pools of the broker's own making */
 #define WIRE_FEATURE_CONTEXTS (1ull << 3)
 #define WIRE_FEATURE_TEMPORARY (1ull << 4)
+#define WIRE_FEATURE_SEALED (1ull << 5)
+#define WIRE_FEATURE_DELEGATION (1ull << 6) /* of this connection: DELEGATE is worth asking */
 
 enum wire_operation {
 	WIRE_OPEN = 1,
@@ -66,7 +68,11 @@ enum wire_operation {
 	WIRE_EXPLAIN = 10,
 	WIRE_RELOAD = 11,
 	WIRE_DROP = 12,
-	/* Numbers that are kept for: wait 13, monitor 14, open batch 15, delegate 16, lend 17. */
+	WIRE_WAIT = 13,
+	WIRE_MONITOR = 14,
+	WIRE_DELEGATE = 16,
+	WIRE_LEND = 17,
+	/* 15 is kept for an open of many names. */
 };
 
 /* Every packet of a client after its hello. */
@@ -112,7 +118,9 @@ enum wire_fd_kind {
 /* OPEN: options. Unknown bits are EINVAL. */
 #define WIRE_TEMPORARY (1ull << 0)
 #define WIRE_UNPUBLISHED (1ull << 1)
-#define WIRE_OPTIONS (WIRE_TEMPORARY | WIRE_UNPUBLISHED)
+/* Bit 2 is the library's own. */
+#define WIRE_SEALED (1ull << 3) /* with WIRE_UNPUBLISHED */
+#define WIRE_OPTIONS (WIRE_TEMPORARY | WIRE_UNPUBLISHED | WIRE_SEALED)
 
 struct wire_open {
 	struct wire_request request;
@@ -137,6 +145,7 @@ struct wire_name { /* UNLINK, STAT: a name; LIST: a pattern; DROP: a pool's name
 };
 
 #define WIRE_REPLACE (1ull << 0)
+#define WIRE_DISCARD (1ull << 1) /* not to be published after all: it goes */
 
 struct wire_publish {
 	struct wire_request request;
@@ -149,6 +158,26 @@ struct wire_create_context { /* reply: one descriptor, WIRE_FD_HOLD; the directo
 	uint64_t flags; /* 0 */
 			/* app */
 };
+
+struct wire_lend { /* through a context; reply: one descriptor, WIRE_FD_MOUNT */
+	struct wire_request request;
+	uint64_t flags; /* 0 */
+};
+
+struct wire_delegate { /* reply: one or two descriptors, WIRE_FD_DIRECTORY */
+	struct wire_request request;
+	uint64_t flags; /* 0 */
+};
+
+struct wire_delegate_reply {
+	struct wire_reply reply;
+	uint32_t flags; /* WIRE_DELEGATE_... */
+	uint32_t reserved;
+	uint64_t generation; /* the directory's st_atim.tv_sec as long as it is delegated so */
+	/* patterns of names that are not, each ended by a NUL */
+};
+
+#define WIRE_DELEGATE_WRITE (1u << 0) /* for writing too, by the second descriptor */
 
 struct wire_cancel { /* reply: none to the cancel; ECANCELED to what was cancelled */
 	struct wire_request request;
@@ -176,6 +205,7 @@ struct wire_info {
 #define WIRE_INFO_TEMPORARY (1u << 0)
 #define WIRE_INFO_NOT_AN_OBJECT                                                                    \
 	(1u << 1) /* a directory, FIFO, link …: open refuses it, unlink removes it */
+#define WIRE_INFO_SEALED (1u << 2)
 
 /*
  * POOLS, STATUS, EXPLAIN and RELOAD reply with fields: strings of the form

@@ -5,15 +5,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/native.h"
 #include "tests/test.h"
 
 /* As /usr/share/dbus-1/system.conf has it. */
@@ -44,6 +47,41 @@ bool bus_fixture_possible(void)
 	return access("/usr/bin/dbus-daemon", X_OK) == 0 && getpwuid(geteuid());
 }
 
+/* The system's, and the users of the tests. */
+static void write_passwd(const char *path)
+{
+	static const unsigned users[] = { USER_A, USER_B, USER_STRANGER };
+	FILE *from = fopen("/etc/passwd", "re"), *to = fopen(path, "we");
+	char line[1024];
+
+	ck_assert(from && to);
+	while (fgets(line, sizeof(line), from))
+		fputs(line, to);
+	for (size_t i = 0; i < sizeof(users) / sizeof(*users); i++)
+		fprintf(to, "shmbroker-test-%u:x:%u:%u::/:/bin/false\n", users[i], users[i],
+			users[i]);
+	fclose(from);
+	ck_assert_int_eq(fclose(to), 0);
+}
+
+/* It turns away whom it finds in no passwd: so where this process may mount, it gets its own. */
+static bool mount_passwd(const char *path)
+{
+	return unshare(CLONE_NEWNS) == 0 &&
+	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount(path, "/etc/passwd", NULL, MS_BIND, NULL) == 0;
+}
+
+bool bus_fixture_knows_users(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(!mount_passwd("/etc/passwd"));
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
 static void write_config(struct bus_fixture *fixture)
 {
 	const char *source = getenv("TEST_SRCDIR");
@@ -59,15 +97,18 @@ static void write_config(struct bus_fixture *fixture)
 
 void bus_fixture_start_bus(struct bus_fixture *fixture)
 {
-	char option[32], config[192], answer[256];
+	char option[32], config[192], passwd[160], answer[256];
 	int told[2];
 
 	write_config(fixture);
+	snprintf(passwd, sizeof(passwd), "%s/passwd", test_directory());
+	write_passwd(passwd);
 	ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
 	fixture->pid = fork();
 	ck_assert_int_ge(fixture->pid, 0);
 	if (fixture->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		mount_passwd(passwd);
 		fcntl(told[1], F_SETFD, 0);
 		snprintf(option, sizeof(option), "--print-address=%d", told[1]);
 		snprintf(config, sizeof(config), "--config-file=%s", fixture->config);
@@ -204,4 +245,43 @@ int bus_fixture_open(sd_bus *client, const char *name, const char *flags, uint32
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	sd_bus_message_unref(reply);
 	return fd;
+}
+
+int bus_fixture_open_how(sd_bus *client, const char *name, const struct shmb_how *how)
+{
+	static const char *const access[] = {
+		[O_RDONLY] = "rdonly", [O_WRONLY] = "wronly", [O_RDWR] = "rdwr"
+	};
+	static const struct {
+		unsigned oflag;
+		const char *text;
+	} others[] = { { O_CREAT, "creat" },
+		       { O_EXCL, "excl" },
+		       { O_TRUNC, "trunc" },
+		       { O_APPEND, "append" } };
+	const char *flags[6] = { access[how->oflag & O_ACCMODE] };
+	sd_bus_message *message = bus_fixture_new_call(client, "Open"), *reply = NULL;
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	size_t count = 1;
+	int rc, fd = -1;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		if (how->oflag & others[i].oflag)
+			flags[count++] = others[i].text;
+	ck_assert_int_ge(sd_bus_message_append(message, "s", name), 0);
+	ck_assert_int_ge(sd_bus_message_append_strv(message, (char **)flags), 0);
+	ck_assert_int_ge(sd_bus_message_append(message, "u", (uint32_t)how->mode), 0);
+	ck_assert_int_ge(
+		how->size ? sd_bus_message_append(message, "a{sv}", 1, "size", "t", how->size)
+			  : sd_bus_message_append(message, "a{sv}", 0),
+		0);
+	rc = sd_bus_call(client, message, 0, &error, &reply);
+	if (rc >= 0) {
+		ck_assert_int_ge(sd_bus_message_read(reply, "h", &fd), 0);
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	}
+	sd_bus_error_free(&error);
+	sd_bus_message_unref(message);
+	sd_bus_message_unref(reply);
+	return rc < 0 ? rc : fd;
 }

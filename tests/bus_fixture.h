@@ -8,6 +8,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "client/shmbroker.h"
 #include "tests/fixture.h"
 
 #define BUS_TEST_NAME "org.shmbroker.Broker1"
@@ -22,6 +23,8 @@ struct bus_fixture {
 };
 
 bool bus_fixture_possible(void); /* there is a dbus-daemon */
+/* It lets in the users of native.h, too. */
+bool bus_fixture_knows_users(void);
 
 /* The bus alone; it answers when this returns. */
 void bus_fixture_start_bus(struct bus_fixture *fixture);
@@ -41,5 +44,7 @@ int bus_fixture_call(sd_bus *client, sd_bus_message **ret, char ret_text[256], c
 		     const char *types, ...);
 /* Open without options: a descriptor or -errno. */
 int bus_fixture_open(sd_bus *client, const char *name, const char *flags, uint32_t mode);
+/* Open with the flags and the size that the library would be given: a descriptor or -errno. */
+int bus_fixture_open_how(sd_bus *client, const char *name, const struct shmb_how *how);
 
 #endif

@@ -14,11 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client/shmbroker.h"
 #include "daemon/creds.h"
 #include "daemon/fd.h"
-#include "tests/native.h"
 #include "tests/test.h"
+#include "tests/transport.h"
 
 static const char protected_regular[] = "/proc/sys/fs/protected_regular";
 
@@ -132,9 +131,9 @@ static int do_native(int directory, const char *name, int oflag)
 	return 0;
 }
 
-static int do_brokered(struct shmb *c, const char *name, int oflag)
+static int do_brokered(struct line *c, const char *name, int oflag)
 {
-	int result = oflag == UNLINK ? shmb_unlink(c, name) : shmb_open(c, name, oflag, 0600);
+	int result = oflag == UNLINK ? line_unlink(c, name) : line_open(c, name, oflag, 0600);
 
 	if (result < 0)
 		return -result;
@@ -156,7 +155,7 @@ struct matrix {
 	int native, host; /* directories */
 };
 
-static unsigned compare_cell(const struct matrix *m, struct shmb *c, size_t owner, size_t mode,
+static unsigned compare_cell(const struct matrix *m, struct line *c, size_t owner, size_t mode,
 			     size_t deed)
 {
 	char name[64];
@@ -178,15 +177,16 @@ static int compare_cells(void *argument)
 {
 	const struct matrix *m = argument;
 	unsigned different = 0;
-	struct shmb *c;
+	struct line *c;
 
 	EXPECT(become(m->user) == 0);
-	EXPECT(shmb_connect(&c, m->fixture->socket) == 0);
+	c = line_new(m->fixture);
+	EXPECT(c);
 	for (size_t owner = 0; owner < OWNERS; owner++)
 		for (size_t mode = 0; mode < MODES; mode++)
 			for (size_t deed = 0; deed < DEEDS; deed++)
 				different += compare_cell(m, c, owner, mode, deed);
-	shmb_disconnect(c);
+	line_free(c);
 	EXPECT(different == 0);
 	return 0;
 }
@@ -254,9 +254,10 @@ START_TEST(each_user_may_what_the_kernel_natively_lets_him)
 	struct fixture fixture;
 
 	TEST_NEEDS(test_is_root(), "needs root to be several users");
-	places_start(&fixture, __func__);
+	TEST_NEEDS(transport_possible(_i), TRANSPORT_MISSING);
+	transport_start(_i, &fixture, __func__);
 	compare_users(&fixture);
-	places_stop(&fixture);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -267,12 +268,12 @@ START_TEST(each_user_may_the_same_whatever_protects_regular_files)
 	TEST_NEEDS(test_is_root(), "needs root to be several users");
 	TEST_NEEDS(saved_sysctl >= 0 && write_sysctl(saved_sysctl),
 		   "fs.protected_regular can't be set here");
-	places_start(&fixture, __func__);
+	transport_start(OVER_SOCKET, &fixture, __func__);
 	for (int value = 0; value <= 2; value++) {
 		ck_assert(write_sysctl(value));
 		compare_users(&fixture);
 	}
-	places_stop(&fixture);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -280,16 +281,16 @@ END_TEST
 static int make_modes(void *argument)
 {
 	const struct fixture *fixture = argument;
+	struct line *c = line_new(fixture);
 	char name[64];
-	struct shmb *c;
 
-	EXPECT(shmb_connect(&c, fixture->socket) == 0);
+	EXPECT(c);
 	PLACES_FOREACH(place)
 	for (size_t mode = 0; mode < MODES; mode++) {
 		snprintf(name, sizeof(name), "/%s-%zu", place->label, mode);
-		EXPECT(close(shmb_open(c, name, O_RDWR | O_CREAT | O_EXCL, modes[mode])) == 0);
+		EXPECT(close(line_open(c, name, O_RDWR | O_CREAT | O_EXCL, modes[mode])) == 0);
 	}
-	shmb_disconnect(c);
+	line_free(c);
 	return 0;
 }
 
@@ -299,7 +300,7 @@ static int expected_of(const struct place *place, int oflag)
 	return (oflag & O_EXCL) && oflag != UNLINK ? EEXIST : 0;
 }
 
-static int do_all(struct shmb *c, const char *label)
+static int do_all(struct line *c, const char *label)
 {
 	char name[64];
 
@@ -332,12 +333,13 @@ struct visit {
 static int visit(void *argument)
 {
 	const struct visit *v = argument;
-	struct shmb *c;
+	struct line *c;
 
 	EXPECT(become(v->user) == 0);
-	EXPECT(shmb_connect(&c, v->fixture->socket) == 0);
+	c = line_new(v->fixture);
+	EXPECT(c);
 	EXPECT(do_all(c, v->user->label) == 0);
-	shmb_disconnect(c);
+	line_free(c);
 	return 0;
 }
 
@@ -371,9 +373,10 @@ START_TEST(where_the_rules_alone_decide_the_permission_bits_dont)
 	struct fixture fixture;
 
 	TEST_NEEDS(test_is_root(), "needs root to be several users");
-	places_start(&fixture, __func__);
+	TEST_NEEDS(transport_possible(_i), TRANSPORT_MISSING);
+	transport_start(_i, &fixture, __func__);
 	grant_to_all(&fixture);
-	places_stop(&fixture);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -383,9 +386,9 @@ START_TEST(nor_does_what_protects_regular_files)
 
 	TEST_NEEDS(test_is_root(), "needs root to be several users");
 	TEST_NEEDS(saved_sysctl >= 0 && write_sysctl(2), "fs.protected_regular can't be set here");
-	places_start(&fixture, __func__);
+	transport_start(OVER_SOCKET, &fixture, __func__);
 	grant_to_all(&fixture);
-	places_stop(&fixture);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -397,7 +400,8 @@ START_TEST(nor_do_the_bits_of_the_directory)
 	char directory[160];
 
 	TEST_NEEDS(test_is_root(), "needs root to be several users");
-	places_start(&fixture, __func__);
+	TEST_NEEDS(transport_possible(_i), TRANSPORT_MISSING);
+	transport_start(_i, &fixture, __func__);
 	PLACES_FOREACH(place)
 	{
 		if (!place->is_grant || !place->directory)
@@ -408,7 +412,7 @@ START_TEST(nor_do_the_bits_of_the_directory)
 	run_as(USER_A, GROUP_SHARED, make_modes, &fixture);
 	v.user = &users[3];
 	end_child(start_child(visit, &v));
-	places_stop(&fixture);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -416,15 +420,16 @@ END_TEST
 static int grant_to_oneself(void *argument)
 {
 	struct fixture fixture;
-	struct shmb *c;
+	struct line *c;
 
 	(void)argument;
-	places_start(&fixture, __func__);
+	transport_start(OVER_SOCKET, &fixture, __func__);
 	EXPECT(make_modes(&fixture) == 0);
-	c = fixture_connect(&fixture);
+	c = line_new(&fixture);
+	EXPECT(c);
 	EXPECT(do_all(c, "an ordinary user") == 0);
-	shmb_disconnect(c);
-	places_stop(&fixture);
+	line_free(c);
+	transport_stop(&fixture);
 	return 0;
 }
 
@@ -492,11 +497,12 @@ Suite *suite_access(void)
 	tcase_set_timeout(tests, 120);
 	tcase_add_unchecked_fixture(tests, sysctl_setup, sysctl_teardown);
 	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
-	tcase_add_test(tests, each_user_may_what_the_kernel_natively_lets_him);
+	tcase_add_loop_test(tests, each_user_may_what_the_kernel_natively_lets_him, 0, TRANSPORTS);
 	tcase_add_test(tests, each_user_may_the_same_whatever_protects_regular_files);
-	tcase_add_test(tests, where_the_rules_alone_decide_the_permission_bits_dont);
+	tcase_add_loop_test(tests, where_the_rules_alone_decide_the_permission_bits_dont, 0,
+			    TRANSPORTS);
 	tcase_add_test(tests, nor_does_what_protects_regular_files);
-	tcase_add_test(tests, nor_do_the_bits_of_the_directory);
+	tcase_add_loop_test(tests, nor_do_the_bits_of_the_directory, 0, TRANSPORTS);
 	tcase_add_test(tests, an_ordinary_users_broker_grants_whatever_the_permission_bits);
 	tcase_add_test(tests, a_mode_that_refuses_its_maker_hinders_no_making);
 	suite_add_tcase(suite, tests);

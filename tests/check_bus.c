@@ -103,6 +103,55 @@ START_TEST(open_stat_list_and_unlink_are_about_the_same_object)
 }
 END_TEST
 
+/* Made by the library, which alone can map it first: over the bus it is found, opened and unlinked.
+ */
+START_TEST(what_is_sealed_is_sealed_on_the_bus)
+{
+	static const struct shmb_how how = { .oflag = O_RDWR | O_CREAT,
+					     .mode = 0600,
+					     .size = 4096,
+					     .flags = SHMB_UNPUBLISHED | SHMB_SEALED };
+	const int sealed = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
+	sd_bus_message *reply;
+	struct bus_fixture f;
+	char content[8] = "";
+	uint64_t size;
+	struct shmb *c;
+	int fd, flag;
+
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	bus_fixture_start(&f, check_bus_config);
+	c = fixture_connect(&f.broker);
+	fd = shmb_open_how(c, "/frames-s", &how, sizeof(how));
+	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+	ck_assert_int_eq(write(fd, "sealed", 6), 6);
+	close(fd);
+	ck_assert_int_eq(shmb_publish(c, "/frames-s", 0), 0);
+
+	ck_assert_int_eq(bus_fixture_call(f.client, &reply, NULL, "Stat", "s", "/frames-s"), 0);
+	read_entry(reply, "sealed", "b", &flag);
+	ck_assert_int_eq(flag, 1);
+	read_entry(reply, "object", "b", &flag);
+	ck_assert_int_eq(flag, 1);
+	read_entry(reply, "size", "t", &size);
+	ck_assert_uint_eq(size, 4096);
+	sd_bus_message_unref(reply);
+	ck_assert_int_eq(bus_fixture_open(f.client, "/frames-s", "rdwr", 0), -EACCES);
+	fd = bus_fixture_open(f.client, "/frames-s", "rdonly", 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(read(fd, content, 6), 6);
+	ck_assert_str_eq(content, "sealed");
+	ck_assert_int_eq(fcntl(fd, F_GET_SEALS) & sealed, sealed);
+	ck_assert_int_eq(write(fd, "x", 1), -1);
+	close(fd);
+	ck_assert_int_eq(bus_fixture_call(f.client, NULL, NULL, "Unlink", "s", "/frames-s"), 0);
+	ck_assert_int_eq(bus_fixture_open(f.client, "/frames-s", "rdonly", 0), -ENOENT);
+	shmb_disconnect(c);
+	bus_fixture_stop(&f);
+}
+END_TEST
+
 /* The same requests over the socket and over the bus. */
 static int open_either(struct bus_fixture *f, struct shmb *c, bool by_bus, const char *name,
 		       bool create)
@@ -153,6 +202,40 @@ START_TEST(both_transports_answer_alike)
 		shmb_unlink(c, "/own-2");
 	}
 	shmb_disconnect(c);
+	bus_fixture_stop(&f);
+}
+END_TEST
+
+/* D-Bus lets a caller leave the interface out; what isn't one of the calls is sd-bus's to refuse.
+ */
+START_TEST(a_call_is_known_without_its_interface_and_by_its_signature)
+{
+	static const struct {
+		const char *path, *interface, *member, *signature, *error;
+	} rows[] = {
+		{ BUS_TEST_PATH, NULL, "Unlink", "s", SD_BUS_ERROR_FILE_NOT_FOUND },
+		{ BUS_TEST_PATH, BUS_TEST_NAME, "Unlink", "s", SD_BUS_ERROR_FILE_NOT_FOUND },
+		{ BUS_TEST_PATH, BUS_TEST_NAME, "Unlink", "o", SD_BUS_ERROR_INVALID_ARGS },
+		{ BUS_TEST_PATH, BUS_TEST_NAME, "Remove", "s", SD_BUS_ERROR_UNKNOWN_METHOD },
+		{ BUS_TEST_PATH, "org.shmbroker.Other", "Unlink", "s",
+		  SD_BUS_ERROR_UNKNOWN_METHOD },
+		{ "/elsewhere", BUS_TEST_NAME, "Unlink", "s", SD_BUS_ERROR_UNKNOWN_OBJECT },
+	};
+	struct bus_fixture f;
+
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	bus_fixture_start(&f, check_bus_config);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		sd_bus_error error = SD_BUS_ERROR_NULL;
+
+		ck_assert_int_lt(sd_bus_call_method(f.client, BUS_TEST_NAME, rows[i].path,
+						    rows[i].interface, rows[i].member, &error, NULL,
+						    rows[i].signature, "/nothing"),
+				 0);
+		ck_assert_str_eq(error.name, rows[i].error);
+		sd_bus_error_free(&error);
+	}
 	bus_fixture_stop(&f);
 }
 END_TEST
@@ -439,7 +522,10 @@ Suite *suite_bus(void)
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_set_timeout(test, 60);
 	tcase_add_test(test, open_stat_list_and_unlink_are_about_the_same_object);
+	tcase_add_test(test, what_is_sealed_is_sealed_on_the_bus);
 	tcase_add_test(test, both_transports_answer_alike);
+	check_bus_add_semantics(test);
+	tcase_add_test(test, a_call_is_known_without_its_interface_and_by_its_signature);
 	tcase_add_test(test, an_error_keeps_its_number_and_says_why);
 	tcase_add_test(test, explain_names_the_rule_and_those_passed_over);
 	tcase_add_test(test, a_context_made_on_the_bus_serves_and_ends_with_its_hold);

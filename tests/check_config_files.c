@@ -240,6 +240,23 @@ START_TEST(each_directory_on_the_way_to_a_drop_in_is_checked)
 }
 END_TEST
 
+START_TEST(a_link_in_the_place_of_the_drop_ins_is_refused_as_such)
+{
+	const char *const directories[] = { test_path("d"), NULL };
+	const struct config_source source = { .directories = directories, .owner = geteuid() };
+	struct config *config = NULL;
+	struct config_error error;
+
+	ck_assert_int_eq(mkdir(test_path("d"), 0755), 0);
+	ck_assert_int_eq(mkdir(test_path("real"), 0755), 0);
+	ck_assert_int_eq(symlink("../real", test_path("d/shmbroker.conf.d")), 0);
+	ck_assert_int_eq(config_load(&config, &source, &error), -EINVAL);
+	without_directory(error.text);
+	ck_assert_str_eq(error.text, "d/shmbroker.conf.d: is no directory, or a symbolic link to "
+				     "one: put the directory itself here");
+}
+END_TEST
+
 /* What stands in the place of a file, and the error. */
 START_TEST(what_is_no_regular_file_is_refused)
 {
@@ -335,6 +352,7 @@ void add_config_file_tests(TCase *tcase)
 	tcase_add_loop_test(tcase, what_another_owns_or_may_write_is_refused, 0, ROWS(trust_rows));
 	tcase_add_loop_test(tcase, each_directory_on_the_way_to_a_drop_in_is_checked, 0,
 			    ROWS(trust_place_rows));
+	tcase_add_test(tcase, a_link_in_the_place_of_the_drop_ins_is_refused_as_such);
 	tcase_add_test(tcase, what_is_no_regular_file_is_refused);
 	tcase_add_test(tcase, a_file_over_four_megabytes_is_refused);
 	tcase_add_loop_test(tcase, the_directories_are_those_of_the_interface, 0,

@@ -282,6 +282,11 @@ static int unmapped_is_refused(void *argument)
 	struct creds creds;
 
 	REQUIRE(broker_start(broker, &self, &creds) == 0);
+	/* Where all are known, a user like any other. */
+	if (creds.overflow_uid == (uid_t)-1)
+		REQUIRE(creds_assume(&creds, &overflow, 0) == 0);
+	creds.overflow_uid = overflow.uid;
+	creds_reset(&creds);
 	REQUIRE(creds_assume(&creds, &bob, 0) == 0);
 	REQUIRE(creds_assume(&creds, &overflow, 0) == -EOPNOTSUPP);
 	REQUIRE((uid_t)setfsuid((uid_t)-1) == broker->uid && !creds.is_assumed);

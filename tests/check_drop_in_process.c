@@ -154,7 +154,7 @@ END_TEST
 
 static uid_t owner_of_new(const char *name)
 {
-	int fd = shmb_shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	int fd = drop_in_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	struct stat status;
 
 	ck_assert_int_ge(fd, 0);
@@ -185,7 +185,7 @@ static void check_mode(const char *name, mode_t mask, mode_t expected)
 	int fd;
 
 	umask(mask);
-	fd = shmb_shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0666);
+	fd = drop_in_open(name, O_RDWR | O_CREAT | O_EXCL, 0666);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(fstat(fd, &status), 0);
 	ck_assert_uint_eq(status.st_mode & 0777, expected);
@@ -228,8 +228,8 @@ static void close_all(void)
 {
 	ck_assert_int_eq(drop_in_touch("a"), 0);
 	closefrom(3);
-	ck_assert_int_eq(shmb_shm_open("b", O_RDWR | O_CREAT, 0600), 3);
-	ck_assert(shmb_supported());
+	ck_assert_int_eq(drop_in_open("b", O_RDWR | O_CREAT, 0600), 3);
+	drop_in_expect_broker(true);
 }
 
 START_TEST(closefrom_costs_nothing_but_a_new_connection)
@@ -250,7 +250,7 @@ static void take_every_number(void)
 			ck_assert_int_eq(dup2(fd, i), i);
 	close(500);
 	close(600);
-	ck_assert_int_eq(shmb_shm_open("b", O_RDWR | O_CREAT, 0600), 500);
+	ck_assert_int_eq(drop_in_open("b", O_RDWR | O_CREAT, 0600), 500);
 	for (int i = 3; i < 1024; i++)
 		ck_assert(i == 600 || fcntl(i, F_GETFD) >= 0);
 }
@@ -294,18 +294,28 @@ static void allow_descriptors(rlim_t count)
 
 static void exhaust_descriptors(void)
 {
+	struct stat st;
 	int last = -1, fd;
 
 	ck_assert_int_eq(drop_in_touch("kept"), 0);
+	fd = drop_in_open("kept", O_RDWR, 0);
+	ck_assert(fd >= 0 && ftruncate(fd, 100) == 0);
+	close(fd);
 	allow_descriptors(64);
 	while ((fd = dup(0)) >= 0)
 		last = fd;
 	ck_assert_int_eq(drop_in_touch("new"), EMFILE);
 	ck_assert(!drop_in_exists("new"));
-	ck_assert_int_eq(shmb_shm_open("kept", O_RDONLY, 0), -1);
+	ck_assert_int_eq(drop_in_open("kept", O_RDONLY, 0), -1);
 	ck_assert_int_eq(errno, EMFILE);
-	ck_assert_int_eq(drop_in_unlink("kept"), 0);
+	ck_assert_int_eq(drop_in_open("kept", O_RDWR | O_TRUNC, 0), -1);
+	ck_assert_int_eq(errno, EMFILE);
 	close(last);
+	fd = drop_in_open("kept", O_RDONLY, 0);
+	ck_assert(fd >= 0 && fstat(fd, &st) == 0);
+	ck_assert_int_eq(st.st_size, 100);
+	ck_assert_int_eq(drop_in_unlink("kept"), 0);
+	close(fd);
 	ck_assert_int_eq(drop_in_touch("new"), 0);
 }
 
@@ -320,7 +330,7 @@ END_TEST
 static void few_descriptors(void)
 {
 	allow_descriptors(20);
-	ck_assert_int_eq(shmb_shm_open("a", O_RDWR | O_CREAT, 0600), drop_in_lowest() - 1);
+	ck_assert_int_eq(drop_in_open("a", O_RDWR | O_CREAT, 0600), drop_in_lowest() - 1);
 	ck_assert_int_eq(drop_in_connection(), 19);
 }
 
@@ -333,7 +343,7 @@ END_TEST
 static void *call_cancelled(void *argument)
 {
 	pthread_cancel(pthread_self());
-	*(int *)argument = shmb_shm_open("a", O_RDWR | O_CREAT, 0600);
+	*(int *)argument = drop_in_open("a", O_RDWR | O_CREAT, 0600);
 	return NULL;
 }
 

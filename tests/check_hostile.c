@@ -18,14 +18,11 @@
 
 #include "daemon/broker_private.h"
 #include "tests/edge.h"
+#include "tests/fault.h"
 #include "tests/fixture.h"
 #include "tests/raw_client.h"
 #include "tests/test.h"
 #include "tests/traps.h"
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83
-#endif
 
 #define ROWS(rows) (sizeof(rows) / sizeof(*(rows)))
 
@@ -53,6 +50,48 @@ static unsigned descriptors(void)
 	closedir(directory);
 	return count;
 }
+
+/* Or the broker's own close, which comes a little later, would be the last, and could hang. */
+START_TEST(the_closer_waits_until_the_broker_has_closed_its_copy)
+{
+	struct closer closer;
+	char how = CLOSING_HOSTILE, done = CLOSING_DONE;
+	struct iovec part = { &how, 1 }, end = { &done, 1 };
+	struct pollfd reader = { .events = POLLIN };
+	struct fdlist fds = { .count = 1 };
+	int ends[2];
+
+	ck_assert_int_eq(closer_start(&closer, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(pipe(ends), 0);
+		fds.fd[0] = ends[1];
+		reader.fd = ends[0];
+		how = i == 0 ? CLOSING_HOSTILE : CLOSING_SLOW;
+		ck_assert_int_eq(packet_send(closer.socket, &part, 1, &fds, 0), 0);
+		close(ends[1]);
+		ck_assert_int_eq(poll(&reader, 1, 100), 0);
+		ck_assert_int_eq(packet_send(closer.socket, &end, 1, NULL, 0), 0);
+		ck_assert_int_eq(poll(&reader, 1, 30 * 1000), 1);
+		close(ends[0]);
+	}
+	closer_stop(&closer);
+}
+END_TEST
+
+static void end_at_once(void)
+{
+	_exit(1);
+}
+
+START_TEST(a_closer_that_ends_before_it_has_begun_is_none)
+{
+	struct closer closer;
+
+	ck_assert_int_eq(closer_start(&closer, end_at_once), -ECHILD);
+	ck_assert_int_lt(closer.socket, 0);
+	ck_assert_int_eq(closer.pid, 0);
+}
+END_TEST
 
 START_TEST(attached_descriptors_end_the_connection_or_are_refused)
 {
@@ -94,6 +133,41 @@ START_TEST(attached_descriptors_end_the_connection_or_are_refused)
 		shmb_disconnect(c);
 		fixture_stop(&fixture);
 	}
+}
+END_TEST
+
+/* In the loop's thread, behind its look that found nothing. */
+static void attach_behind_look(void *argument)
+{
+	struct wire_request stat = { .serial = 5, .operation = WIRE_STAT };
+	int attached = 0;
+
+	ck_assert_int_eq(raw_send(*(int *)argument, &stat, sizeof(stat), &attached, 1), 0);
+}
+
+START_TEST(a_packet_between_the_look_and_the_taking_is_not_taken)
+{
+	struct fixture fixture;
+	struct raw_reply reply;
+	struct fault_hit hit;
+	int fd;
+
+	fault_begin();
+	start_peeking(&fixture);
+	fd = raw_greeted(fixture.socket);
+	ck_assert_int_eq(raw_ask(fd, 3, WIRE_STAT, "none"), 0);
+	ck_assert_int_eq(raw_status(fd, 3), ENOENT);
+	edge_expect_clients(&fixture, 1);
+	/* The first look finds the request, the second nothing. */
+	fault_hook(FAULT_LOOP, FAULT_recvmsg_at_once, 2, EAGAIN, attach_behind_look, &fd);
+	ck_assert_int_eq(raw_ask(fd, 4, WIRE_STAT, "none"), 0);
+	ck_assert_int_eq(raw_status(fd, 4), ENOENT);
+	ck_assert(!raw_reply(fd, &reply));
+	fault_disarm(&hit);
+	ck_assert(hit.happened);
+	close(fd);
+	edge_expect_clients(&fixture, 0);
+	fixture_stop(&fixture);
 }
 END_TEST
 
@@ -454,7 +528,12 @@ START_TEST(a_flood_leaves_the_others_served)
 		ck_assert_int_eq(waitpid(pid[i], &status, 0), pid[i]);
 		ck_assert_int_eq(status, 0);
 	}
+	/* All who still wait at the door come before another. */
+	edge_expect_served(&fixture, NULL);
 	edge_expect_clients(&fixture, 1);
+	/* What goes to the closer goes in its own time. */
+	for (int i = 0; i < 1000 && descriptors() != before; i++)
+		poll(NULL, 0, 10);
 	ck_assert_uint_eq(descriptors(), before);
 	shmb_disconnect(c);
 	fixture_stop(&fixture);
@@ -468,6 +547,9 @@ Suite *suite_hostile(void)
 
 	tcase_set_timeout(test, 180);
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
+	tcase_add_test(test, a_packet_between_the_look_and_the_taking_is_not_taken);
+	tcase_add_test(test, the_closer_waits_until_the_broker_has_closed_its_copy);
+	tcase_add_test(test, a_closer_that_ends_before_it_has_begun_is_none);
 	tcase_add_test(test, attached_descriptors_end_the_connection_or_are_refused);
 	tcase_add_test(test, a_lingering_socket_holds_nobody_up);
 	tcase_add_test(test, who_is_turned_away_holds_nobody_up_either);
@@ -476,5 +558,8 @@ Suite *suite_hostile(void)
 	tcase_add_test(test, nothing_under_a_name_makes_an_open_wait);
 	tcase_add_test(test, a_flood_leaves_the_others_served);
 	suite_add_tcase(suite, test);
+	suite_add_tcase(suite, hostile_case_of_work());
+	suite_add_tcase(suite, hostile_case_of_storms());
+	suite_add_tcase(suite, hostile_case_of_races());
 	return suite;
 }

@@ -16,16 +16,6 @@
 #include "tests/fixture.h"
 #include "tests/test.h"
 
-#ifdef __SANITIZE_ADDRESS__
-#define IS_SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IS_SANITIZED true
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED false
-#endif
 /* A sanitized library needs programs that are so too. */
 #define SANITIZE (IS_SANITIZED ? "-fsanitize=address,undefined" : "")
 
@@ -140,16 +130,19 @@ static void uninstall(void)
 
 /* --- what the library needs and exports --- */
 
+static const char *const libraries[] = { "libshmbroker.so", "libshmbroker-preload.so" };
+
 START_TEST(library_needs_libc_alone)
 {
+	const char *library = libraries[_i];
 	char text[4096], *line, *rest = text;
 	int others = 0;
 
 	NEEDS_TREE;
 	ck_assert_int_eq(
 		run(text, sizeof(text),
-		    "readelf -d %s/libshmbroker.so | sed -n '/(NEEDED)/s/.*\\[\\(.*\\)\\]/\\1/p'",
-		    libdir),
+		    "readelf -d %s/%s | sed -n '/(NEEDED)/s/.*\\[\\(.*\\)\\]/\\1/p'", libdir,
+		    library),
 		0);
 	ck_assert_ptr_nonnull(strstr(text, "libc.so."));
 	while ((line = strsep(&rest, "\n"))) {
@@ -158,7 +151,7 @@ START_TEST(library_needs_libc_alone)
 			continue;
 		if (IS_SANITIZED && (strstr(line, "san.so.") || strstr(line, "libgcc_s.so.")))
 			continue;
-		fprintf(stderr, "libshmbroker.so needs %s\n", line);
+		fprintf(stderr, "%s needs %s\n", library, line);
 		others++;
 	}
 	ck_assert_int_eq(others, 0);
@@ -301,6 +294,24 @@ START_TEST(library_exports_what_the_header_declares)
 }
 END_TEST
 
+/* Without versions, so that they stand for whichever a program asks for. */
+START_TEST(preload_library_exports_two_symbols)
+{
+	char text[4096];
+
+	NEEDS_TREE;
+	ck_assert_int_eq(run(text, sizeof(text),
+			     "nm -D --defined-only --with-symbol-versions "
+			     "%s/libshmbroker-preload.so | awk '{ print $2, $3 }' | sort",
+			     libdir),
+			 0);
+	ck_assert_str_eq(text, "T shm_open\nT shm_unlink\n");
+	ck_assert_int_eq(run(text, sizeof(text), "cd %s && echo libshmbroker-preload.so*", libdir),
+			 0);
+	ck_assert_str_eq(text, "libshmbroker-preload.so\n");
+}
+END_TEST
+
 /* --- the version, whose home is configure.ac --- */
 
 START_TEST(version_is_the_same_everywhere)
@@ -339,11 +350,35 @@ START_TEST(header_stands_alone)
 	TEST_NEEDS(!languages[_i].is_cplusplus || run(text, sizeof(text), "command -v c++") == 0,
 		   "no compiler for C++");
 	ck_assert_msg(run(text, sizeof(text),
-			  "echo '#include <shmbroker.h>' | %s %s -Wall -Wextra -pedantic -Werror "
-			  "-fsyntax-only $(%s --cflags libshmbroker) - 2>&1",
+			  "echo '#include <shmbroker.h>' | %s %s -Wall -Wextra -Wshadow -pedantic "
+			  "-Werror -fsyntax-only $(%s --cflags libshmbroker) - 2>&1",
 			  languages[_i].is_cplusplus ? "c++" : compiler(), compile,
 			  pkg_config()) == 0,
 		      "%s: %s", compile, text);
+}
+END_TEST
+
+START_TEST(a_program_in_cplusplus_is_built_against_it)
+{
+	char text[8192];
+
+	NEEDS_TREE;
+	TEST_NEEDS(run(text, sizeof(text), "command -v c++") == 0, "no compiler for C++");
+	ck_assert_msg(
+		run(text, sizeof(text),
+		    "printf '%%s\n' '#include <shmbroker.h>' '#include <cstdio>' 'int main() {' "
+		    "'	shmb_how how = {};' '	shmb *c = nullptr;' "
+		    "'	how.oflag = O_RDWR | O_CREAT; how.flags = SHMB_UNPUBLISHED | SHMB_SEALED;' "
+		    "'	if (shmb_connect(&c, \"/none\") == 0)' "
+		    "'		return shmb_open_how(c, \"/x\", &how, sizeof(how));' "
+		    "'	if (shmb_map(-1, PROT_READ, nullptr) != MAP_FAILED || *shmb_reason(c) == "
+		    "0)' "
+		    "'		return 2;' '	std::puts(shmb_version());' '}' >%s/x.cc && "
+		    "c++ -std=c++11 -Wall -Wextra -Wshadow -Werror %s -o %s/x %s/x.cc "
+		    "$(%s --cflags --libs libshmbroker) 2>&1 && LD_LIBRARY_PATH=%s %s/x",
+		    root, SANITIZE, root, root, pkg_config(), libdir, root) == 0,
+		"%s", text);
+	ck_assert_int_eq(strncmp(text, PACKAGE_VERSION, strlen(text) - 1), 0);
 }
 END_TEST
 
@@ -417,10 +452,13 @@ Suite *suite_install(void)
 	tcase_set_timeout(test, 120);
 	tcase_add_unchecked_fixture(test, install, uninstall);
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
-	tcase_add_test(test, library_needs_libc_alone);
+	tcase_add_loop_test(test, library_needs_libc_alone, 0,
+			    sizeof(libraries) / sizeof(*libraries));
 	tcase_add_test(test, library_exports_what_the_header_declares);
+	tcase_add_test(test, preload_library_exports_two_symbols);
 	tcase_add_test(test, version_is_the_same_everywhere);
 	tcase_add_loop_test(test, header_stands_alone, 0, sizeof(languages) / sizeof(*languages));
+	tcase_add_test(test, a_program_in_cplusplus_is_built_against_it);
 	tcase_add_loop_test(test, hello_is_built_by_pkg_config_and_greets, 0,
 			    sizeof(ways) / sizeof(*ways));
 	tcase_add_loop_test(test, other_examples_build_without_a_warning, 0, 2);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The keeper as the broker sees it: its queue, its end, and what is said where a table or a
- * pool can't be had. Its other parts are in check_keeper_pools.c and check_keeper_rights.c.
+ * pool can't be had. Its other parts are in check_keeper_helpers.c, _pools.c, _rights.c and
+ * _twins.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,22 +22,42 @@
 /* Both are consumed, and a table that can't be entered is kept: there are objects in it. */
 START_TEST(found_table_that_cannot_be_entered_is_said_and_kept)
 {
-	static const struct keeper_fault fault = { "setns", EPERM };
+	static const struct keeper_fault faults[] = { { "setns", EPERM }, { "capset", EPERM } };
 	struct keeper_failure why;
 	struct keeper_setup setup;
 	struct keeper *keeper;
 
 	NEEDS_TABLE;
 	keeper = start(NULL);
-	setup = setup_of(&fault);
+	setup = setup_of(&faults[_i]);
 	setup.userns = fcntl(keeper_userns_borrow(keeper), F_DUPFD_CLOEXEC, 3);
 	setup.mntns = fcntl(keeper_mntns_borrow(keeper), F_DUPFD_CLOEXEC, 3);
 	keeper_free(keeper);
 	ck_assert_int_eq(keeper_start(&keeper, &setup), 0);
 	ck_assert(!keeper_has_table(keeper, &why));
-	ck_assert_str_eq(why.step, "setns");
+	ck_assert_str_eq(why.step, faults[_i].step);
 	ck_assert_int_eq(keeper_userns_borrow(keeper), setup.userns);
 	ck_assert_int_eq(keeper_mntns_borrow(keeper), setup.mntns);
+	keeper_free(keeper);
+}
+END_TEST
+
+/* As if the service manager had mixed something up. */
+START_TEST(one_namespace_of_a_table_without_the_other_is_none)
+{
+	struct keeper_setup setup = setup_of(NULL);
+	struct keeper_failure why;
+	struct keeper *keeper;
+
+	NEEDS_TABLE;
+	keeper = start(NULL);
+	setup.userns = fcntl(keeper_userns_borrow(keeper), F_DUPFD_CLOEXEC, 3);
+	setup.mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	keeper_free(keeper);
+	ck_assert_int_eq(keeper_start(&keeper, &setup), 0);
+	ck_assert(!keeper_has_table(keeper, &why));
+	ck_assert_str_eq(why.step, "setns");
+	ck_assert_int_eq(why.error, EPERM);
 	keeper_free(keeper);
 }
 END_TEST
@@ -334,6 +355,7 @@ START_TEST(directory_that_is_left_in_the_table_is_used_again)
 		reply_close(&reply);
 		ck_assert_int_eq(do_simple(keeper, KEEPER_RELEASE, 1), 0);
 		ck_assert_int_eq(do_simple(keeper, KEEPER_FIND, 1), ENOENT);
+		ck_assert_int_eq(do_simple(keeper, KEEPER_LEND, 1), ENOENT);
 	}
 	keeper_free(keeper);
 }
@@ -405,7 +427,8 @@ static TCase *tcase(Suite *suite, const char *name)
 
 static void add_processes(TCase *tests)
 {
-	tcase_add_test(tests, found_table_that_cannot_be_entered_is_said_and_kept);
+	tcase_add_loop_test(tests, found_table_that_cannot_be_entered_is_said_and_kept, 0, 2);
+	tcase_add_test(tests, one_namespace_of_a_table_without_the_other_is_none);
 	tcase_add_test(tests, keeper_dies_with_its_broker);
 	tcase_add_test(tests, signals_for_the_daemon_leave_the_keeper_working);
 	tcase_add_test(tests, end_of_the_keeper_is_epipe_once_all_is_answered);
@@ -432,8 +455,10 @@ Suite *suite_keeper(void)
 	Suite *suite = suite_create("keeper");
 
 	keeper_add_pools(tcase(suite, "pools"));
+	keeper_add_twins(tcase(suite, "twins"));
 	keeper_add_rights(tcase(suite, "rights"));
 	add_processes(tcase(suite, "processes"));
+	keeper_add_helpers(tcase(suite, "helpers"));
 	add_faults(tcase(suite, "faults"));
 	return suite;
 }

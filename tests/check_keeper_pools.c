@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 
@@ -72,6 +71,41 @@ START_TEST(dot_dot_stays_in_its_pool)
 }
 END_TEST
 
+START_TEST(what_is_lent_is_one_pool_and_no_more)
+{
+	struct keeper_reply one, other, lent;
+	struct keeper *keeper;
+	struct statvfs mount;
+	int up;
+
+	NEEDS_TABLE;
+	keeper = start_with_pool(&one);
+	ck_assert_int_eq(do_make(keeper, 2, false, &other), 0);
+	ck_assert_int_eq(do_simple(keeper, KEEPER_LEND, 3), ENOENT);
+	ck_assert_int_eq(ask(keeper,
+			     (struct keeper_request){ .operation = KEEPER_LEND, .number = 1 },
+			     &lent),
+			 0);
+	ck_assert_int_eq(lent.read_only, -EBADF);
+	ck_assert_int_eq(fcntl(lent.writable, F_GETFD), FD_CLOEXEC);
+	ck_assert(same_directory(lent.writable, one.writable));
+	up = openat(lent.writable, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ck_assert(same_directory(up, one.writable));
+	fd_close(up);
+	ck_assert_int_eq(fstatvfs(lent.writable, &mount), 0);
+	ck_assert_uint_eq(mount.f_flag & (ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_RDONLY),
+			  ST_NOSUID | ST_NODEV | ST_NOEXEC);
+	/* It keeps nothing from being released: who knows that it is in use asks for no release. */
+	ck_assert_int_eq(do_simple(keeper, KEEPER_RELEASE, 1), 0);
+	ck_assert_int_eq(create(lent.writable, "a"), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	reply_close(&lent);
+	reply_close(&one);
+	reply_close(&other);
+	keeper_free(keeper);
+}
+END_TEST
+
 START_TEST(pools_do_not_see_each_other)
 {
 	struct keeper_reply one, other;
@@ -88,58 +122,6 @@ START_TEST(pools_do_not_see_each_other)
 	ck_assert(!same_directory(one.writable, other.writable));
 	reply_close(&one);
 	reply_close(&other);
-	keeper_free(keeper);
-}
-END_TEST
-
-static void check_writes_are_erofs(int read_only, const char *name)
-{
-	ck_assert_int_eq(openat(read_only, name, O_RDWR | O_CLOEXEC), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(create(read_only, "new"), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(unlinkat(read_only, name, 0), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(renameat(read_only, name, read_only, "new"), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(fchmodat(read_only, name, 0600, 0), -1);
-	ck_assert_int_eq(errno, EROFS);
-}
-
-/* The owner and root included: there is nothing about permission bits in it. */
-static void check_stays_read_only(int fd)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	ck_assert_int_eq(open(path, O_RDWR | O_CLOEXEC), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(truncate(path, 0), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(fchmod(fd, 0666), -1);
-	ck_assert_int_eq(errno, EROFS);
-	ck_assert_int_eq(ftruncate(fd, 0), -1);
-	ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
-	ck_assert_int_eq(errno, EACCES);
-}
-
-START_TEST(read_only_grant_survives_reopen_through_proc)
-{
-	struct keeper_reply reply;
-	struct keeper *keeper;
-	int made, granted;
-
-	NEEDS_TABLE;
-	keeper = start_with_pool(&reply);
-	made = create(reply.writable, "a");
-	ck_assert_int_eq(ftruncate(made, 4096), 0);
-	check_writes_are_erofs(reply.read_only, "a");
-	granted = openat(reply.read_only, "a", O_RDONLY | O_CLOEXEC);
-	ck_assert_int_ge(granted, 0);
-	check_stays_read_only(granted);
-	fd_close(granted);
-	fd_close(made);
-	reply_close(&reply);
 	keeper_free(keeper);
 }
 END_TEST
@@ -446,82 +428,6 @@ START_TEST(found_table_has_its_pools_and_their_content)
 }
 END_TEST
 
-START_TEST(twin_of_a_host_directory_is_read_only_for_everybody)
-{
-	struct keeper_failure why;
-	struct keeper_reply reply;
-	struct keeper *keeper;
-	char path[256];
-	int fd, writable;
-
-	NEEDS_TABLE;
-	snprintf(path, sizeof(path), "%s", test_directory());
-	ck_assert_int_eq(chmod(path, 01777), 0);
-	keeper = start(NULL);
-	ck_assert_int_eq(do_twin(keeper, path, &reply), 0);
-	ck_assert_int_eq(reply.writable, -EBADF);
-	writable = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	fd_close(create(writable, "a"));
-	check_writes_are_erofs(reply.read_only, "a");
-	fd = openat(reply.read_only, "a", O_RDONLY | O_CLOEXEC);
-	check_stays_read_only(fd);
-	fd_close(fd);
-	ck_assert_int_eq(keeper_check_twin(writable, reply.read_only, &why), 0);
-	fd = openat(reply.read_only, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ck_assert(same_directory(fd, reply.read_only));
-	fd_close(fd);
-	ck_assert_int_eq(unlinkat(writable, "a", 0), 0);
-	fd_close(writable);
-	reply_close(&reply);
-	keeper_free(keeper);
-}
-END_TEST
-
-START_TEST(twin_of_what_is_not_there_says_so)
-{
-	struct keeper_reply reply;
-	struct keeper *keeper;
-
-	NEEDS_TABLE;
-	keeper = start(NULL);
-	ck_assert_int_eq(do_twin(keeper, "/nonexistent-directory", &reply), ENOENT);
-	ck_assert_int_eq(do_twin(keeper, "/proc/self/status", &reply), ENOTDIR);
-	ck_assert_int_eq(do_twin(keeper, NULL, &reply), EINVAL);
-	ck_assert_int_eq(reply.read_only, -EBADF);
-	keeper_free(keeper);
-}
-END_TEST
-
-START_TEST(pair_that_is_none_is_told_apart)
-{
-	struct keeper_reply one, other;
-	struct keeper_failure why;
-	struct keeper *keeper;
-	int root, file;
-
-	NEEDS_TABLE;
-	keeper = start_with_pool(&one);
-	ck_assert_int_eq(do_make(keeper, 2, false, &other), 0);
-	ck_assert_int_eq(keeper_check_twin(one.writable, other.read_only, &why), EXDEV);
-	ck_assert_ptr_nonnull(strstr(why.advice, "one tmpfs"));
-	ck_assert_int_eq(keeper_check_twin(one.writable, one.writable, &why), EINVAL);
-	ck_assert_str_eq(why.step, "fstatvfs of read-only-path");
-	ck_assert_int_eq(keeper_check_twin(one.read_only, one.read_only, &why), EROFS);
-	ck_assert_str_eq(why.step, "fstatvfs of path");
-	root = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ck_assert_int_eq(keeper_check_twin(root, root, &why), EINVAL);
-	ck_assert_str_eq(why.step, "fstatfs");
-	file = create(one.writable, "a");
-	ck_assert_int_eq(keeper_check_twin(file, file, &why), ENOTDIR);
-	ck_assert_int_eq(keeper_check_twin(-EBADF, root, &why), EBADF);
-	fd_close(file);
-	fd_close(root);
-	reply_close(&one);
-	reply_close(&other);
-	keeper_free(keeper);
-}
-END_TEST
-
 static int touch_beyond_quota(void *argument)
 {
 	int fd = *(int *)argument;
@@ -557,8 +463,8 @@ void keeper_add_pools(TCase *tests)
 {
 	tcase_add_test(tests, made_pool_is_a_pair_of_one_tmpfs);
 	tcase_add_test(tests, dot_dot_stays_in_its_pool);
+	tcase_add_test(tests, what_is_lent_is_one_pool_and_no_more);
 	tcase_add_test(tests, pools_do_not_see_each_other);
-	tcase_add_test(tests, read_only_grant_survives_reopen_through_proc);
 	tcase_add_test(tests, quota_of_bytes_is_the_kernels);
 	tcase_add_test(tests, page_beyond_the_quota_is_sigbus);
 	tcase_add_test(tests, found_table_has_its_pools_and_their_content);
@@ -570,7 +476,4 @@ void keeper_add_pools(TCase *tests)
 	tcase_add_test(tests, release_of_a_pool_in_use_is_busy_and_changes_nothing);
 	tcase_add_test(tests, released_pool_is_useless_to_who_holds_it_and_its_number_is_free);
 	tcase_add_test(tests, number_that_is_taken_is_refused);
-	tcase_add_test(tests, twin_of_a_host_directory_is_read_only_for_everybody);
-	tcase_add_test(tests, twin_of_what_is_not_there_says_so);
-	tcase_add_test(tests, pair_that_is_none_is_told_apart);
 }

@@ -210,7 +210,7 @@ START_TEST(structures_grow_at_their_end)
 		uint64_t later;
 	} rows[] = {
 		{ { .oflag = O_RDWR }, 1 },
-		{ { .oflag = O_RDWR, .flags = 1u << 2 }, 0 },
+		{ { .oflag = O_RDWR, .flags = 1ull << 40 }, 0 },
 		{ { .oflag = O_RDWR | 1ull << 33 }, 0 },
 		{ { .oflag = O_RDWR, .mode = 010000 }, 0 },
 		{ { .oflag = O_RDWR | O_CREAT, .size = UINT64_MAX }, 0 },
@@ -228,6 +228,46 @@ START_TEST(structures_grow_at_their_end)
 	}
 	ck_assert_int_eq(shmb_publish(c, "a", 2), -EINVAL);
 	fake_end(c);
+}
+END_TEST
+
+/* The same structure as three releases know it: 16, 24 and 32 bytes. */
+START_TEST(programs_and_libraries_of_all_ages_understand_each_other)
+{
+	static const uint64_t passed[4] = { 1, 2, 3, 4 }, shorter[4] = { 1, 2 };
+	uint64_t known[4];
+
+	_Static_assert(SHMB_HOW_FIRST == sizeof(struct shmb_how) &&
+			       SHMB_INFO_FIRST == sizeof(struct shmb_info) &&
+			       SHMB_CONTEXT_FIRST == sizeof(struct shmb_context),
+		       "the first release's are never forgotten");
+	for (size_t program = 8; program <= 32; program += 8) {
+		for (size_t library = 16; library <= 32; library += 8) {
+			size_t both = program < library ? program : library;
+			int r;
+
+			memset(known, 0xff, sizeof(known));
+			r = shmb_take(known, library, passed, program, 16);
+			ck_assert_int_eq(r, program < 16	? -EINVAL
+					    : program > library ? -E2BIG
+								: 0);
+			r = shmb_take(known, library, shorter, program, 16);
+			ck_assert_int_eq(r, program < 16 ? -EINVAL : 0);
+			if (r == 0)
+				ck_assert_mem_eq(known, shorter, library);
+
+			memset(known, 0xff, sizeof(known));
+			r = shmb_give(known, program, passed, library, 16);
+			ck_assert_int_eq(r, program < 16 ? -EINVAL : 0);
+			ck_assert_mem_eq(known, r < 0 ? (uint64_t[]){ -1ull } : passed,
+					 r < 0 ? 8 : both);
+			for (size_t i = both / 8; r == 0 && i < program / 8; i++)
+				ck_assert_uint_eq(known[i], 0);
+			/* Nothing is written behind what the program has. */
+			for (size_t i = program / 8; i < 4; i++)
+				ck_assert_uint_eq(known[i], UINT64_MAX);
+		}
+	}
 }
 END_TEST
 
@@ -407,6 +447,7 @@ TCase *library_case_of_calls(void)
 	tcase_add_test(tcase, hostile_record_breaks_the_connection);
 	tcase_add_test(tcase, stat_fills_what_it_knows_and_zeroes_the_rest);
 	tcase_add_test(tcase, structures_grow_at_their_end);
+	tcase_add_test(tcase, programs_and_libraries_of_all_ages_understand_each_other);
 	tcase_add_test(tcase, options_go_over_the_wire);
 	tcase_add_test(tcase, name_is_removed_when_its_descriptor_is_lost);
 	tcase_add_test(tcase, context_is_a_directory_and_a_hold);

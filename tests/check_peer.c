@@ -23,6 +23,8 @@
 #include "daemon/proc.h"
 #include "tests/test.h"
 
+TCase *peer_case_of_texts(void); /* of check_peer_texts.c */
+
 static struct peer_self self;
 
 static void setup(void)
@@ -589,5 +591,6 @@ Suite *suite_peer(void)
 	tcase_add_test(tcase, admin_is_unsandboxed_root_or_owner_of_a_user_broker);
 	tcase_add_test(tcase, ids_are_compared_and_copied_by_value);
 	suite_add_tcase(suite, tcase);
+	suite_add_tcase(suite, peer_case_of_texts());
 	return suite;
 }

@@ -352,7 +352,7 @@ static const struct text_row text_rows[] = {
 	{ "unit = [ \"a\", \"b\" ]", MISMATCH_UNIT,
 	  "is for the unit \"a\" or \"b\", this is \"\\x1b\\x5c\"" },
 	{ "user = 1000  user-unit = \"v\"", MISMATCH_USER_UNIT,
-	  "is for the user unit \"v\", this is \"\"" },
+	  "is for the user unit \"v\", this has none" },
 	{ "app = \"net.*\"", MISMATCH_APP, "is for the app \"net.*\", this is \"org.x\"" },
 	{ "app = \"org.x\"", MISMATCH_APP_MAKER,
 	  "is for the app \"org.x\", but this app's context was made by uid 7, who is neither root "
@@ -365,7 +365,7 @@ static const struct text_row text_rows[] = {
 	  "nor in the group 50" },
 	{ "sandboxed = false", MISMATCH_SANDBOXED,
 	  "is for programs that are not sandboxed, this is" },
-	{ "label = \"l\"", MISMATCH_LABEL, "is for the label \"l\", this is \"\"" },
+	{ "label = \"l\"", MISMATCH_LABEL, "is for the label \"l\", this has none" },
 };
 
 START_TEST(a_mismatch_is_told_in_words_with_values_escaped)
@@ -391,6 +391,28 @@ START_TEST(a_mismatch_is_told_in_words_with_values_escaped)
 	ck_assert_int_eq(strncmp(small, row->expected, strlen(small)), 0);
 	ck_assert_str_eq(policy_mismatch_text(buffer, sizeof(buffer), MISMATCH_NAME, rule, &peer),
 			 "is for the name \"/*\"");
+	policy_free(policy);
+}
+END_TEST
+
+/* Of a caller who isn't sandboxed, who has no label at all; and where there is no room for a word.
+ */
+START_TEST(a_mismatch_is_told_of_whoever_it_is)
+{
+	struct policy *policy = policy_of("{ name = \"r\"  sandboxed = true  label = \"l\"" REST);
+	const struct rule *rule = policy_rule(policy, 0);
+	struct peer peer = alice();
+	char buffer[256] = "as it was";
+
+	ck_assert_int_eq(policy_match(rule, &peer, &root_broker, "x", 1), MISMATCH_SANDBOXED);
+	policy_mismatch_text(buffer, 0, MISMATCH_SANDBOXED, rule, &peer);
+	ck_assert_str_eq(buffer, "as it was");
+	ck_assert_str_eq(
+		policy_mismatch_text(buffer, sizeof(buffer), MISMATCH_SANDBOXED, rule, &peer),
+		"is for sandboxed programs, this is not");
+	peer.label = NULL;
+	ck_assert_str_eq(policy_mismatch_text(buffer, sizeof(buffer), MISMATCH_LABEL, rule, &peer),
+			 "is for the label \"l\", this has none");
 	policy_free(policy);
 }
 END_TEST
@@ -453,6 +475,7 @@ Suite *suite_policy(void)
 	tcase_add_loop_test(tcase, plain_words_and_prefixes_need_no_fnmatch, 0, ROWS(kind_rows));
 	tcase_add_loop_test(tcase, a_mismatch_is_told_in_words_with_values_escaped, 0,
 			    ROWS(text_rows));
+	tcase_add_test(tcase, a_mismatch_is_told_of_whoever_it_is);
 	tcase_add_loop_test(tcase, rights_are_parsed_and_printed, 0, ROWS(rights_rows));
 	suite_add_tcase(suite, tcase);
 	return suite;

@@ -158,6 +158,33 @@ START_TEST(descriptors_nobody_asked_for_stay_with_the_kernel)
 }
 END_TEST
 
+/* A socket can be told to say who sends, too. */
+START_TEST(what_else_comes_with_a_packet_is_no_descriptor)
+{
+	char byte = 'x', buffer[4];
+	struct iovec part = { .iov_base = &byte, .iov_len = 1 };
+	struct fdlist sent = { .count = 0 }, got = { .count = 0 };
+	int pair[2], fd;
+
+	make_pair(pair);
+	ck_assert_int_eq(setsockopt(pair[1], SOL_SOCKET, SO_PASSCRED, &(int){ 1 }, sizeof(int)), 0);
+	ck_assert_int_eq(packet_send(pair[0], &part, 1, NULL, 0), 0);
+	ck_assert_int_eq(packet_receive(pair[1], buffer, sizeof(buffer), &got, 0), 1);
+	ck_assert_uint_eq(got.count, 0);
+	ck_assert_int_eq(fdlist_steal_only(&got), -EBADF);
+	fdlist_take(&sent, dup(0), WIRE_FD_OBJECT);
+	ck_assert_int_eq(packet_send(pair[0], &part, 1, &sent, 0), 0);
+	fdlist_close(&sent);
+	ck_assert_int_eq(packet_receive(pair[1], buffer, sizeof(buffer), &got, 0), 1);
+	ck_assert_uint_eq(got.count, 1);
+	fd = fdlist_steal_only(&got);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+}
+END_TEST
+
 /* Every request cut at every length, and every operation's number. */
 START_TEST(a_request_is_whole_or_refused)
 {
@@ -171,6 +198,7 @@ START_TEST(a_request_is_whole_or_refused)
 		{ WIRE_LIST, sizeof(struct wire_name) },
 		{ WIRE_PUBLISH, sizeof(struct wire_publish) },
 		{ WIRE_CREATE_CONTEXT, sizeof(struct wire_create_context) },
+		{ WIRE_LEND, sizeof(struct wire_lend) },
 		{ WIRE_CANCEL, sizeof(struct wire_cancel) },
 		{ WIRE_POOLS, sizeof(struct wire_name) },
 		{ WIRE_STATUS, sizeof(struct wire_name) },
@@ -305,6 +333,7 @@ Suite *suite_proto(void)
 	tcase_add_test(test, a_list_is_full_at_253_and_closes_what_it_refuses);
 	tcase_add_test(test, a_packet_too_long_for_the_buffer_is_told);
 	tcase_add_test(test, descriptors_nobody_asked_for_stay_with_the_kernel);
+	tcase_add_test(test, what_else_comes_with_a_packet_is_no_descriptor);
 	tcase_add_test(test, a_request_is_whole_or_refused);
 	tcase_add_test(test, a_request_of_4096_bytes_is_the_longest);
 	tcase_add_test(test, the_highest_version_that_both_know_is_spoken);

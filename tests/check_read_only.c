@@ -22,11 +22,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "client/shmbroker.h"
 #include "daemon/fd.h"
 #include "tests/attack.h"
-#include "tests/native.h"
 #include "tests/test.h"
+#include "tests/transport.h"
 
 #define SIZE 8192
 #define ATTACKS_MIN 150
@@ -90,11 +89,20 @@ struct siege {
 	int oflag; /* with which the attacked descriptor is opened */
 	int kept;  /* ours, to look with */
 	char scratch[128];
+	bool stays; /* in the broker's mount namespace */
+	/*
+	 * Over a bus one connection, ours, asks for each descriptor: one of each attacker's would
+	 * cost as much as all the rest of the attack.
+	 */
+	struct line *asker;
+	int given;
 };
 
 static void siege_begin(struct siege *s, const struct fixture *fixture)
 {
-	*s = (struct siege){ .fixture = fixture, .uid = (uid_t)-1, .kept = -EBADF };
+	*s = (struct siege){
+		.fixture = fixture, .uid = (uid_t)-1, .kept = -EBADF, .given = -EBADF
+	};
 	snprintf(s->scratch, sizeof(s->scratch), "%s/scratch", test_directory());
 	ck_assert(mkdir(s->scratch, 0700) == 0 || errno == EEXIST);
 	ck_assert_int_eq(chmod(s->scratch, 01777), 0);
@@ -131,7 +139,7 @@ static int attacker_begin(const struct siege *s)
 	signal(SIGSEGV, SIG_DFL);
 	signal(SIGBUS, SIG_DFL);
 	alarm(SECONDS);
-	if (test_is_root())
+	if (test_is_root() && !s->stays)
 		EXPECT(places_leave() == 0);
 	if (s->uid != (uid_t)-1)
 		EXPECT(setgroups(0, NULL) == 0 && setresgid(s->uid, s->uid, s->uid) == 0 &&
@@ -141,22 +149,34 @@ static int attacker_begin(const struct siege *s)
 	return 0;
 }
 
+/* A descriptor or -errno. */
+static int ask(const struct siege *s)
+{
+	struct line *c;
+	int fd;
+
+	if (s->asker)
+		return s->given;
+	c = line_new(s->fixture);
+	if (!c)
+		return -ECONNREFUSED;
+	fd = line_open(c, s->name, s->oflag, 0);
+	line_free(c);
+	return fd;
+}
+
 /* 3 when there was nothing to attack; else it doesn't matter how it ends. */
 static int attacker(void *argument)
 {
 	const struct siege *s = argument;
 	struct attack attack = { .size = SIZE, .scratch = s->scratch };
 	int protection = PROT_READ;
-	struct shmb *c;
 
 	close(s->kept);
 	if (attacker_begin(s) != 0 || chdir("/") < 0)
 		return 3;
 	/* That of the listener is in the broker's mount namespace, too. */
-	if (shmb_connect(&c, s->fixture->socket) < 0)
-		return 3;
-	attack.fd = shmb_open(c, s->name, s->oflag, 0);
-	shmb_disconnect(c);
+	attack.fd = ask(s);
 	if (attack.fd < 0)
 		return 3;
 	if ((s->oflag & O_ACCMODE) == O_RDWR)
@@ -172,7 +192,10 @@ static void run_attack(struct siege *s, const struct attack_row *row)
 	pid_t pid;
 
 	s->row = row;
+	if (s->asker)
+		s->given = line_open(s->asker, s->name, s->oflag, 0);
 	pid = start_child(attacker, s);
+	s->given = fd_close(s->given);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(!WIFEXITED(status) || WEXITSTATUS(status) != 3, "%s: no descriptor for %s",
 		      s->name, row->name);
@@ -211,17 +234,20 @@ static unsigned attack_all(struct siege *s, struct shmb *c, unsigned *ret_tried)
 	return changed;
 }
 
-static void attack_as(uid_t uid, const char *test)
+static void attack_as(uid_t uid, bool stays, enum transport transport, const char *test)
 {
 	struct fixture fixture;
 	struct siege siege;
 	unsigned tried;
 	struct shmb *c;
 
-	places_start(&fixture, test);
+	transport_start(transport, &fixture, test);
 	siege_begin(&siege, &fixture);
 	siege.uid = uid;
+	siege.stays = stays;
 	siege.oflag = O_RDONLY;
+	if (transport == OVER_BUS)
+		siege.asker = line_new(&fixture);
 	c = fixture_connect(&fixture);
 	PLACES_FOREACH(place)
 	{
@@ -230,19 +256,32 @@ static void attack_as(uid_t uid, const char *test)
 		ck_assert_uint_ge(tried, ATTACKS_MIN);
 	}
 	shmb_disconnect(c);
-	places_stop(&fixture);
+	line_free(siege.asker);
+	transport_stop(&fixture);
 }
 
 START_TEST(its_owner_never_makes_a_read_only_descriptor_writable)
 {
-	attack_as(test_is_root() ? USER_A : (uid_t)-1, __func__);
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
+	TEST_NEEDS(transport_possible(_i), TRANSPORT_MISSING);
+	attack_as(test_is_root() ? USER_A : (uid_t)-1, false, _i, __func__);
 }
 END_TEST
 
 START_TEST(root_never_makes_a_read_only_descriptor_writable)
 {
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
 	TEST_NEEDS(test_is_root(), "needs root to attack as root");
-	attack_as(0, __func__);
+	attack_as(0, false, OVER_SOCKET, __func__);
+}
+END_TEST
+
+/* Who may change the mounts there could make a given pool's own twin writable: so it isn't used. */
+START_TEST(nor_does_root_in_the_namespace_of_the_mounts_that_were_given)
+{
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
+	TEST_NEEDS(test_is_root(), "needs root to attack as root");
+	attack_as(0, true, OVER_SOCKET, __func__);
 }
 END_TEST
 
@@ -254,7 +293,8 @@ START_TEST(the_same_attacks_change_an_object_through_a_writable_descriptor)
 	unsigned tried;
 	struct shmb *c;
 
-	places_start(&fixture, __func__);
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
+	transport_start(OVER_SOCKET, &fixture, __func__);
 	siege_begin(&siege, &fixture);
 	siege.oflag = O_RDWR;
 	siege.name = place_name(places[0].label, "x");
@@ -264,7 +304,7 @@ START_TEST(the_same_attacks_change_an_object_through_a_writable_descriptor)
 		ck_assert_uint_ge(attack_all(&siege, c, &tried), ATTACKS_WORTH);
 	}
 	shmb_disconnect(c);
-	places_stop(&fixture);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -287,7 +327,7 @@ static const struct {
 	{ O_RDONLY | O_CREAT | O_EXCL, SIZE, false },
 };
 
-static void check_way(struct shmb *c, const char *name, size_t i)
+static void check_way(struct line *c, const char *name, size_t i)
 {
 	struct shmb_how how = { .oflag = ways[i].oflag, .mode = 0666, .size = ways[i].size };
 	_cleanup_close_ int fd = -EBADF;
@@ -295,9 +335,9 @@ static void check_way(struct shmb *c, const char *name, size_t i)
 	char path[64];
 
 	if (ways[i].exists)
-		fd_close(shmb_open(c, name, O_RDWR | O_CREAT, 0666));
-	fd = shmb_open_how(c, name, &how, sizeof(how));
-	ck_assert_msg(fd >= 0, "%s, way %zu: %s", name, i, shmb_reason(c));
+		fd_close(line_open(c, name, O_RDWR | O_CREAT, 0666));
+	fd = line_open_how(c, name, &how);
+	ck_assert_msg(fd >= 0, "%s, way %zu: %s", name, i, strerror(-fd));
 	ck_assert(fstatvfs(fd, &fs) == 0 && fs.f_flag & ST_RDONLY);
 	ck_assert(fchmod(fd, 0600) < 0 && errno == EROFS);
 	ck_assert(fchown(fd, geteuid(), getegid()) < 0 && errno == EROFS);
@@ -305,7 +345,7 @@ static void check_way(struct shmb *c, const char *name, size_t i)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	ck_assert(open(path, O_RDWR) < 0 && errno == EROFS);
 	ck_assert(open(path, O_RDONLY | O_TRUNC) < 0 && errno == EROFS);
-	ck_assert_int_eq(shmb_unlink(c, name), 0);
+	ck_assert_int_eq(line_unlink(c, name), 0);
 	/* Nor when it has no name any more. */
 	ck_assert(open(path, O_RDWR) < 0 && errno == EROFS);
 }
@@ -313,15 +353,18 @@ static void check_way(struct shmb *c, const char *name, size_t i)
 START_TEST(each_way_to_open_for_reading_alone_leads_through_the_twin)
 {
 	struct fixture fixture;
-	struct shmb *c;
+	struct line *c;
 
-	places_start(&fixture, __func__);
-	c = fixture_connect(&fixture);
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
+	TEST_NEEDS(transport_possible(_i), TRANSPORT_MISSING);
+	transport_start(_i, &fixture, __func__);
+	c = line_new(&fixture);
+	ck_assert_ptr_nonnull(c);
 	PLACES_FOREACH(place)
 	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
 		check_way(c, place_name(place->label, "x"), i);
-	shmb_disconnect(c);
-	places_stop(&fixture);
+	line_free(c);
+	transport_stop(&fixture);
 }
 END_TEST
 
@@ -332,10 +375,13 @@ Suite *suite_read_only(void)
 
 	tcase_set_timeout(tests, 300);
 	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
-	tcase_add_test(tests, its_owner_never_makes_a_read_only_descriptor_writable);
+	tcase_add_loop_test(tests, its_owner_never_makes_a_read_only_descriptor_writable, 0,
+			    TRANSPORTS);
 	tcase_add_test(tests, root_never_makes_a_read_only_descriptor_writable);
+	tcase_add_test(tests, nor_does_root_in_the_namespace_of_the_mounts_that_were_given);
 	tcase_add_test(tests, the_same_attacks_change_an_object_through_a_writable_descriptor);
-	tcase_add_test(tests, each_way_to_open_for_reading_alone_leads_through_the_twin);
+	tcase_add_loop_test(tests, each_way_to_open_for_reading_alone_leads_through_the_twin, 0,
+			    TRANSPORTS);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

@@ -3,27 +3,10 @@
  * Reloads: each kind of change, with and without objects in the pool, is made whole or
  * not at all; and what becomes of pools that are no longer configured, or dropped.
  */
-#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "tests/store_fixture.h"
-
-#define HOST "host: { path = \"@host@\" access = \"grant\" }\n"
-#define ALL(name, pool)                                                                            \
-	"{ name = \"" name "\" names = \"/" name "-*\" allow = \"all\" pool = \"" pool "\" }"
-#define RULES "rules: ( " ALL("a", "a") ", " ALL("b", "b") ", " ALL("host", "host") " )\n"
-#define POOL_A "a: { size = \"1M\" objects = 8 }\n"
-#define POOL_B "b: { size = \"1M\" objects = 8 }\n"
-#define BOTH "pools: { " HOST POOL_A POOL_B "}\n" RULES
-
-static uint64_t size_of_pool(int object)
-{
-	struct statfs fs;
-
-	ck_assert_int_eq(fstatfs(object, &fs), 0);
-	return (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
-}
+#include "tests/reload_fixture.h"
 
 static uint64_t objects_of_pool(int object)
 {
@@ -31,18 +14,6 @@ static uint64_t objects_of_pool(int object)
 
 	ck_assert_int_eq(fstatfs(object, &fs), 0);
 	return fs.f_files - 1;
-}
-
-static struct shmb *begin(struct fixture *fixture)
-{
-	fixture_start(fixture, &(struct fixture_how){ .config = BOTH, .is_user = !test_is_root() });
-	return fixture_connect(fixture);
-}
-
-static void end(struct fixture *fixture, struct shmb *c)
-{
-	shmb_disconnect(c);
-	fixture_stop(fixture);
 }
 
 START_TEST(limits_change_in_place_or_nothing_does)
@@ -330,53 +301,6 @@ START_TEST(views_of_the_connected_follow)
 }
 END_TEST
 
-struct asker {
-	pthread_t thread;
-	const struct fixture *fixture;
-	const char *name; /* NULL: reload */
-	int result;
-};
-
-static void *ask_broker(void *argument)
-{
-	struct asker *asker = argument;
-	struct shmb *c = fixture_connect(asker->fixture);
-
-	asker->result = asker->name ? try_open(c, asker->name, O_RDWR | O_CREAT) : raw_reload(c);
-	shmb_disconnect(c);
-	return NULL;
-}
-
-static void ask_start(struct asker *asker, const struct fixture *fixture, const char *name)
-{
-	*asker = (struct asker){ .fixture = fixture, .name = name };
-	ck_assert_int_eq(pthread_create(&asker->thread, NULL, ask_broker, asker), 0);
-}
-
-static int ask_end(struct asker *asker)
-{
-	ck_assert_int_eq(pthread_join(asker->thread, NULL), 0);
-	return asker->result;
-}
-
-static void count_applying(struct fixture *fixture, void *argument)
-{
-	struct caller *caller;
-
-	*(unsigned *)argument = 0;
-	LIST_FOREACH (caller, &server_broker(fixture->server)->callers, entry)
-		*(unsigned *)argument += caller->reload != RELOAD_NONE;
-}
-
-static void await_reloads(struct fixture *fixture, unsigned count)
-{
-	unsigned now;
-
-	do {
-		fixture_call(fixture, count_applying, &now);
-	} while (now != count && sched_yield() == 0);
-}
-
 START_TEST(two_reloads_at_once_are_both_answered)
 {
 	struct asker one, two;
@@ -564,5 +488,6 @@ Suite *suite_reload(void)
 	tcase_add_test(test, a_pool_comes_back_while_it_is_being_released);
 	tcase_add_test(test, what_was_absent_is_tried_again);
 	suite_add_tcase(suite, test);
+	suite_add_tcase(suite, reload_case_of_refused());
 	return suite;
 }

@@ -17,53 +17,13 @@
 #include "tests/native.h"
 #include "tests/test.h"
 
-/* One bit each of a case's number, below the three access modes. */
-static const int cases_flags[] = { O_CREAT, O_EXCL, O_TRUNC, O_APPEND };
-#define CASE_EXISTS (1u << 4)
-#define CASES (1u << 5)
-
-static void prepare(const struct opener *opener, const char *name, unsigned which)
-{
-	int fd;
-
-	opener->unlink(name);
-	if (!(which & CASE_EXISTS))
-		return;
-	fd = opener->open(name, O_RDWR | O_CREAT | O_EXCL, 0644);
-	ck_assert_msg(fd >= 0, "%s: %s", name, strerror(errno));
-	ck_assert_int_eq(write(fd, "before", 6), 6);
-	close(fd);
-}
-
-static void compare_case(const struct place *place, int oflag, unsigned which)
-{
-	const char *name = place_name(place->label, "x");
-	struct opening ours, theirs;
-	char what[64];
-
-	for (size_t i = 0; i < sizeof(cases_flags) / sizeof(*cases_flags); i++)
-		oflag |= which & (1u << i) ? cases_flags[i] : 0;
-	snprintf(what, sizeof(what), "%s: flags 0%o, %s", place->label, (unsigned)oflag,
-		 which & CASE_EXISTS ? "exists" : "does not exist");
-	prepare(&native, native_name(), which);
-	prepare(&brokered, name, which);
-	opening_take(&theirs, &native, native_name(), oflag, 0640);
-	opening_take(&ours, &brokered, name, oflag, 0640);
-	shm_unlink(native_name());
-	opening_compare(&ours, &theirs, what);
-}
-
 static int compare_all_opens(void *argument)
 {
-	static const int access[] = { O_RDONLY, O_WRONLY, O_RDWR };
 	struct fixture fixture;
 
 	(void)argument;
 	places_start(&fixture, __func__);
-	PLACES_FOREACH(place)
-	for (size_t i = 0; i < 3; i++)
-		for (unsigned which = 0; which < CASES; which++)
-			compare_case(place, access[i], which);
+	openings_compare_all(&brokered, O_CREAT | O_EXCL | O_TRUNC | O_APPEND);
 	places_stop(&fixture);
 	return 0;
 }
@@ -147,6 +107,7 @@ END_TEST
 
 START_TEST(a_new_object_is_the_callers)
 {
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
 	TEST_NEEDS(test_is_root(), "needs root to be several users");
 	on_each_place(own, __func__);
 }

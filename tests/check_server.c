@@ -81,7 +81,7 @@ END_TEST
 
 START_TEST(an_unknown_operation_is_refused_and_the_connection_lives)
 {
-	static const uint16_t operations[] = { 0, 13, 14, 15, 16, 17, 18, 999, 0xffff };
+	static const uint16_t operations[] = { 0, 15, 18, 19, 999, 0xffff };
 	struct fixture fixture;
 	int fd;
 
@@ -442,6 +442,49 @@ START_TEST(the_log_escapes_and_keeps_its_rate)
 }
 END_TEST
 
+/* Fills it, as somebody does who reads no more; it blocks again afterwards. */
+static void fill_pipe(int end)
+{
+	static const char page[4096];
+
+	ck_assert_int_eq(fcntl(end, F_SETFL, O_NONBLOCK), 0);
+	while (write(end, page, sizeof(page)) > 0)
+		;
+	ck_assert_int_eq(fcntl(end, F_SETFL, 0), 0);
+}
+
+START_TEST(a_log_that_nobody_reads_holds_nobody_up)
+{
+	static char text[1 << 17];
+	int kept = dup(STDERR_FILENO), ends[2];
+	struct fixture fixture;
+	ssize_t size;
+	struct shmb *c;
+
+	start(&fixture);
+	c = fixture_connect(&fixture);
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	fill_pipe(ends[1]);
+	fflush(stderr);
+	dup2(ends[1], STDERR_FILENO);
+	ck_assert_int_eq(shmb_open(c, "/no-1", O_RDWR, 0), -EACCES);
+	ck_assert_int_eq(shmb_open(c, "/no-2", O_RDWR, 0), -EACCES);
+	while (read(ends[0], text, sizeof(text)) == sizeof(text))
+		;
+	ck_assert_int_eq(shmb_open(c, "/no-3", O_RDWR, 0), -EACCES);
+	dup2(kept, STDERR_FILENO);
+	size = read(ends[0], text, sizeof(text) - 1);
+	text[size < 0 ? 0 : size] = 0;
+	ck_assert_msg(strstr(text, "2 lines were lost"), "%s", text);
+	ck_assert_msg(strstr(text, "/no-3"), "%s", text);
+	close(ends[0]);
+	close(ends[1]);
+	close(kept);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 Suite *suite_server(void)
 {
 	Suite *suite = suite_create("server");
@@ -459,7 +502,12 @@ Suite *suite_server(void)
 	tcase_add_test(test, who_never_reads_gets_no_more_than_one_queued_reply);
 	tcase_add_test(test, who_vanishes_while_his_pool_is_made_leaves_nothing);
 	tcase_add_test(test, the_log_escapes_and_keeps_its_rate);
+	tcase_add_test(test, a_log_that_nobody_reads_holds_nobody_up);
 	suite_add_tcase(suite, test);
 	suite_add_tcase(suite, server_case_of_limits());
+	suite_add_tcase(suite, server_case_of_turns());
+	suite_add_tcase(suite, server_case_of_monitors());
+	suite_add_tcase(suite, server_case_of_waits());
+	suite_add_tcase(suite, server_case_of_reservations());
 	return suite;
 }

@@ -1,210 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * shmctl as its users have it: the built program is started against a broker in this process,
- * and what it writes and how it ends are compared.
- */
-#include <errno.h>
+/* shmctl as its users have it: what it makes, tells and refuses. What it runs is in
+ * check_shmctl_run.c. */
 #include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/fd.h"
-#include "tests/fixture.h"
-#include "tests/test.h"
-
-#define ARGUMENTS 10
-
-static const char one_pool[] = "pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
-			       "rules: ( { name = \"viewers read\" app = \"org.example.*\" group = "
-			       "0 names = \"/frames-*\"\n"
-			       "           allow = \"read\" pool = \"host\" },\n"
-			       "         { name = \"nothing\" names = \"/no-*\" allow = [] },\n"
-			       "         { name = \"kept\" names = \"/kept-*\" allow = [ \"read\", "
-			       "\"write\", \"create\", \"list\" ]\n"
-			       "           pool = \"host\" },\n"
-			       "         { name = \"all\" sandboxed = false names = \"/*\" allow = "
-			       "\"all\" pool = \"host\" } )\n";
+#include "tests/shmctl_fixture.h"
 
 static const char private_pools[] =
-	"pools: { frames: { size = \"1M\" objects = 8 } host: { path = \"@host@\" } }\n"
+	"pools: { frames: { size = \"1M\" objects = 8 exec = true } host: { path = \"@host@\" } }\n"
 	"rules: ( { name = \"all\" names = \"/frames-*\" allow = \"all\" pool = \"frames\" },\n"
 	"         { name = \"host\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
-
-/* One run of the program. */
-struct ran {
-	int status;
-	char out[8192], err[2048];
-};
-
-struct started {
-	pid_t pid;
-	int out; /* its standard output: a pipe, or -EBADF */
-};
-
-static int memory_file(const char *text)
-{
-	int fd = memfd_create("shmctl", MFD_CLOEXEC);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
-	return fd;
-}
-
-/* In a child, between fork and exec: other threads' locks may be held. */
-static pid_t start_program(const char *program, const char *const *arguments, int in, int out,
-			   int err)
-{
-	const char *argv[ARGUMENTS + 2] = { program };
-	pid_t pid;
-
-	for (size_t i = 0; i < ARGUMENTS && arguments[i]; i++)
-		argv[i + 1] = arguments[i];
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (pid > 0)
-		return pid;
-	signal(SIGPIPE, SIG_DFL);
-	if (dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2)
-		execv(program, (char *const *)argv);
-	_exit(98);
-}
-
-static pid_t start(const char *const *arguments, int in, int out, int err)
-{
-	char program[512];
-
-	snprintf(program, sizeof(program), "%s/shmctl", getenv("TEST_BUILDDIR"));
-	return start_program(program, arguments, in, out, err);
-}
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void read_back(int fd, char *ret, size_t size)
-{
-	ssize_t n = pread(fd, ret, size - 1, 0);
-
-	ck_assert_int_ge(n, 0);
-	ret[n] = '\0';
-}
-
-static void run_program(struct ran *ret, const char *program, const char *const *arguments,
-			const char *input)
-{
-	_cleanup_close_ int in = memory_file(input ? input : "");
-	_cleanup_close_ int out = memory_file("");
-	_cleanup_close_ int err = memory_file("");
-
-	ret->status = wait_for(program ? start_program(program, arguments, in, out, err)
-				       : start(arguments, in, out, err));
-	read_back(out, ret->out, sizeof(ret->out));
-	read_back(err, ret->err, sizeof(ret->err));
-}
-
-static void run(struct ran *ret, const char *const *arguments, const char *input)
-{
-	run_program(ret, NULL, arguments, input);
-}
-
-/* `@config@`, `@socket@` and `@contexts@` in what is expected are this test's. */
-static const char *expected(const struct fixture *fixture, const char *text)
-{
-	static char buffer[4096];
-	const char *const words[][2] = {
-		{ "@config@", fixture->config },
-		{ "@socket@", fixture->socket },
-		{ "@contexts@", fixture->contexts_path },
-	};
-	size_t used = 0;
-
-	while (*text) {
-		const char *piece = NULL;
-
-		for (size_t i = 0; !piece && i < 3; i++) {
-			size_t size = strlen(words[i][0]);
-
-			if (strncmp(text, words[i][0], size) == 0) {
-				piece = words[i][1];
-				text += size;
-			}
-		}
-		if (piece)
-			used += (size_t)sprintf(buffer + used, "%s", piece);
-		else
-			buffer[used++] = *text++;
-		ck_assert_uint_lt(used, sizeof(buffer) - 256);
-	}
-	buffer[used] = '\0';
-	return buffer;
-}
-
-struct row {
-	const char *arguments[ARGUMENTS];
-	const char *input; /* NULL: none */
-	int status;
-	const char *out, *err;
-};
-
-static void check_rows(const struct fixture *fixture, const struct row *rows, size_t count)
-{
-	static struct ran ran;
-
-	for (size_t i = 0; i < count; i++) {
-		run(&ran, rows[i].arguments, rows[i].input);
-		ck_assert_msg(ran.status == rows[i].status, "row %zu: %d, %s", i, ran.status,
-			      ran.err);
-		ck_assert_msg(strcmp(ran.out, expected(fixture, rows[i].out)) == 0, "row %zu: %s",
-			      i, ran.out);
-		ck_assert_msg(strcmp(ran.err, expected(fixture, rows[i].err)) == 0, "row %zu: %s",
-			      i, ran.err);
-	}
-}
-#define CHECK_ROWS(fixture, rows) check_rows(fixture, rows, sizeof(rows) / sizeof(*(rows)))
-
-static void begin(struct fixture *fixture, const char *config)
-{
-	umask(022);
-	unsetenv("XDG_RUNTIME_DIR");
-	fixture_start(fixture,
-		      &(struct fixture_how){ .config = config, .is_user = !test_is_root() });
-}
 
 START_TEST(objects_are_made_filled_read_listed_and_removed)
 {
 	static const struct row rows[] = {
 		{ { "ls" }, NULL, 0, "", "" },
 		{ { "create", "/a", "64K" }, NULL, 0, "", "" },
-		{ { "create", "a", "1" }, NULL, 1, "", "shmctl: /a: the object exists\n" },
+		FAILS("/a: the object exists", "create", "a", "1"),
 		{ { "create", "--mode=0604", "b", "0" }, NULL, 0, "", "" },
-		{ { "create", "/no-1", "1" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /no-1: rule \"nothing\" does not allow read,write,create\n" },
-		{ { "create", "/x/y", "1" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /x/y: no object can have this name\n" },
+		FAILS("/no-1: rule \"nothing\" does not allow read,write,create", "create", "/no-1",
+		      "1"),
+		FAILS("/x/y: no object can have this name", "create", "/x/y", "1"),
 		{ { "create", "/t\t\\", "0" }, NULL, 0, "", "" },
 		{ { "ls" }, NULL, 0, "/a\n/b\n/t\\x09\\x5c\n", "" },
 		{ { "ls", "/[ab]" }, NULL, 0, "/a\n/b\n", "" },
-		{ { "rm", "/t\t\\", "/none", "b" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /none: No such file or directory\n" },
+		FAILS("/none: no such object", "rm", "/t\t\\", "/none", "b"),
 		{ { "write", "/none" }, "x", 1, "", "shmctl: /none: no such object\n" },
 		{ { "write", "/a" }, "hello\n", 0, "", "" },
 		{ { "cat", "/a" }, NULL, 0, "hello\n", "" },
@@ -214,11 +39,8 @@ START_TEST(objects_are_made_filled_read_listed_and_removed)
 		{ { "cat", "/a" }, NULL, 0, "", "" },
 		{ { "write", "--replace", "/a" }, "new", 0, "", "" },
 		{ { "cat", "/a" }, NULL, 0, "new", "" },
-		{ { "write", "--replace", "/c" },
-		  "x",
-		  1,
-		  "",
-		  "shmctl: /c: No such file or directory\n" },
+		FAILS("/none: no such object", "stat", "/none"),
+		{ { "write", "--replace", "/c" }, "x", 1, "", "shmctl: /c: no such object\n" },
 		{ { "write", "--replace", "--create", "/c" }, "1", 0, "", "" },
 		{ { "write", "--create", "/d" }, "2", 0, "", "" },
 		{ { "write", "--create", "/kept-1" }, "3", 0, "", "" },
@@ -227,17 +49,13 @@ START_TEST(objects_are_made_filled_read_listed_and_removed)
 		  1,
 		  "",
 		  "shmctl: /kept-1: rule \"kept\" does not allow unlink\n" },
-		{ { "rm", "/kept-1" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /kept-1: rule \"kept\" does not allow unlink\n" },
+		FAILS("/kept-1: rule \"kept\" does not allow unlink", "rm", "/kept-1"),
 		{ { "cat", "/kept-1" }, NULL, 0, "3", "" },
 		{ { "ls", "--no-pager" }, NULL, 0, "/a\n/c\n/d\n/kept-1\n", "" },
 	};
 	struct fixture fixture;
 
-	begin(&fixture, one_pool);
+	shmctl_begin(&fixture, one_pool);
 	CHECK_ROWS(&fixture, rows);
 	fixture_stop(&fixture);
 }
@@ -246,111 +64,69 @@ END_TEST
 START_TEST(wrong_usage_is_told_in_one_line_and_is_status_2)
 {
 	static const struct row rows[] = {
-		{ { NULL }, NULL, 2, "", "shmctl: a command is needed; see shmctl --help\n" },
-		{ { "foo\n" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: there is no command foo\\x0a; see shmctl --help\n" },
-		{ { "stat" }, NULL, 2, "", "shmctl: stat takes NAME...; see shmctl --help\n" },
-		{ { "cat", "a", "b" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: cat takes NAME, and no more; see shmctl --help\n" },
-		{ { "ls", "--hold" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: ls has no option --hold; see shmctl --help\n" },
-		{ { "--bogus", "ls" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: --bogus is no option, or takes no value; see shmctl --help\n" },
-		{ { "ls", "-x" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: there is no option -x; see shmctl --help\n" },
-		{ { "ls", "--socket" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: --socket needs a value; see shmctl --help\n" },
-		{ { "create", "a", "12Q" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: 12Q is no size; see shmctl --help\n" },
-		{ { "create", "a", "99999999999999T" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: 99999999999999T is no size; see shmctl --help\n" },
-		{ { "create", "a", "1", "--mode=1777" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: 1777 is no mode; see shmctl --help\n" },
-		{ { "create", "a", "1", "--temporary" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: the name would go with shmctl at once: --temporary needs --hold; see "
-		  "shmctl --help\n" },
-		{ { "run", "true" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: run needs --app=ID; see shmctl --help\n" },
-		{ { "run", "--app=x" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: run takes -- COMMAND [ARG...]; see shmctl --help\n" },
-		{ { "explain", "/x", "read,fly" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: rights are read, write, create, unlink, list, all, not fly; see shmctl "
-		  "--help\n" },
-		{ { "explain", "/x", "--pid=1", "--app=x" },
-		  NULL,
-		  2,
-		  "",
-		  "shmctl: a process is all of who it is: --pid stands alone; see shmctl "
-		  "--help\n" },
+		WRONG_USAGE("a command is needed", NULL),
+		WRONG_USAGE("there is no command foo\\x0a", "foo\n"),
+		WRONG_USAGE("stat takes NAME...", "stat"),
+		WRONG_USAGE("cat takes NAME, and no more", "cat", "a", "b"),
+		WRONG_USAGE("pools takes no argument", "pools", "a"),
+		WRONG_USAGE("ls has no option --hold", "ls", "--hold"),
+		WRONG_USAGE("--bogus is no option, or takes no value", "--bogus", "ls"),
+		WRONG_USAGE("there is no option -x", "ls", "-x"),
+		WRONG_USAGE("--socket needs a value", "ls", "--socket"),
+		WRONG_USAGE("12Q is no size: 4096, 64K, 1M, 2G, 1T", "create", "a", "12Q"),
+		WRONG_USAGE("99999999999999T is no size: 4096, 64K, 1M, 2G, 1T", "create", "a",
+			    "99999999999999T"),
+		WRONG_USAGE("1777 is no mode: octal, 0 to 0777", "create", "a", "1", "--mode=1777"),
+		WRONG_USAGE("the name would go with shmctl at once: --temporary needs --hold",
+			    "create", "a", "1", "--temporary"),
+		WRONG_USAGE("run needs --app=ID", "run", "true"),
+		WRONG_USAGE("run takes -- COMMAND [ARG...]", "run", "--app=x"),
+		WRONG_USAGE("rights are read, write, create, unlink, list, all, not fly", "explain",
+			    "/x", "read,fly"),
+		WRONG_USAGE("a process is all of who it is: --pid stands alone", "explain", "/x",
+			    "--pid=1", "--app=x"),
+	};
+	struct fixture fixture;
+
+	shmctl_begin(&fixture, one_pool);
+	CHECK_ROWS(&fixture, rows);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(where_no_broker_is_it_says_so)
+{
+	static const struct row rows[] = {
+		FAILS("no broker at /none: No such file or directory", "ls", "--socket=/none"),
+		FAILS("--user needs XDG_RUNTIME_DIR, or --socket", "ls", "--user"),
+		FAILS("no broker at @none: No such file or directory", "--user", "--socket=@none",
+		      "ls"),
+	};
+	struct fixture fixture;
+
+	shmctl_begin(&fixture, one_pool);
+	CHECK_ROWS(&fixture, rows);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(all_that_may_be_asked_for_is_in_the_help)
+{
+	static const struct row version[] = {
 		{ { "--version" }, NULL, 0, "shmctl " PACKAGE_VERSION "\n", "" },
-		{ { "ls", "--socket=/none" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: no broker at /none: No such file or directory\n" },
-		{ { "ls", "--user" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: --user needs XDG_RUNTIME_DIR, or --socket\n" },
-		{ { "--user", "--socket=@none", "ls" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: no broker at @none: No such file or directory\n" },
 	};
 	struct fixture fixture;
 	static struct ran ran;
 
-	begin(&fixture, one_pool);
-	CHECK_ROWS(&fixture, rows);
-	/* All that may be asked for is in the help; what the library can't do yet is not. */
-	run(&ran, (const char *const[ARGUMENTS]){ "--help" }, NULL);
+	shmctl_begin(&fixture, one_pool);
+	CHECK_ROWS(&fixture, version);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "--help" }, NULL);
 	ck_assert_int_eq(ran.status, 0);
 	ck_assert_ptr_nonnull(strstr(ran.out, "check-config [DIR|FILE]"));
-	run(&ran, (const char *const[ARGUMENTS]){ "--help", "create" }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "--help", "create" }, NULL);
 	ck_assert_int_eq(ran.status, 0);
-	ck_assert_ptr_nonnull(strstr(ran.out, "usage: shmctl create NAME SIZE\n"));
-	ck_assert_ptr_null(strstr(ran.out, "--reserve"));
+	ck_assert_ptr_nonnull(strstr(ran.out, "usage: shmctl create [OPTION...] NAME SIZE\n"));
+	ck_assert_ptr_nonnull(strstr(ran.out, "--reserve"));
 	fixture_stop(&fixture);
 }
 END_TEST
@@ -359,16 +135,13 @@ START_TEST(the_user_option_means_the_socket_below_the_runtime_directory)
 {
 	static const struct row rows[] = {
 		{ { "--user", "ls" }, NULL, 0, "", "" },
-		{ { "--socket=/none", "--user", "ls" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: no broker at /none: No such file or directory\n" },
+		FAILS("no broker at /none: No such file or directory", "--socket=/none", "--user",
+		      "ls"),
 	};
 	struct fixture fixture;
 	char link[256];
 
-	begin(&fixture, one_pool);
+	shmctl_begin(&fixture, one_pool);
 	snprintf(link, sizeof(link), "%s/shmbroker", test_directory());
 	ck_assert_int_eq(symlink(fixture.directory, link), 0);
 	setenv("XDG_RUNTIME_DIR", test_directory(), 1);
@@ -385,7 +158,7 @@ static json_t *run_json(const char *const *arguments, int status)
 	json_error_t error;
 	json_t *document;
 
-	run(&ran, arguments, NULL);
+	shmctl_run(&ran, arguments, NULL);
 	ck_assert_msg(ran.status == status, "%d: %s", ran.status, ran.err);
 	document = json_loads(ran.out, 0, &error);
 	ck_assert_msg(document != NULL, "%s: %s", error.text, ran.out);
@@ -406,7 +179,7 @@ START_TEST(json_has_utf8_names_as_they_are_and_others_escaped)
 	struct fixture fixture;
 	json_t *list, *at;
 
-	begin(&fixture, one_pool);
+	shmctl_begin(&fixture, one_pool);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
 		json_decref(RUN_JSON(0, "create", "--json", rows[i].name, "4K", "--mode=0444"));
 	list = RUN_JSON(0, "--json", "ls");
@@ -431,27 +204,19 @@ END_TEST
 START_TEST(pools_status_reload_and_drop_are_typed)
 {
 	static const struct row rows[] = {
-		{ { "create", "/frames-1", "2M" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /frames-1: the size is over the pool's\n" },
+		FAILS("/frames-1: the size is over the pool's", "create", "/frames-1", "2M"),
 		{ { "create", "/frames-1", "64K" }, NULL, 0, "", "" },
-		{ { "drop", "none" }, NULL, 1, "", "shmctl: there is no pool \"none\"\n" },
-		{ { "drop", "host" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: pool \"host\" is a directory of the machine's: only private pools can "
-		  "be "
-		  "dropped\n" },
+		FAILS("there is no pool \"none\"", "drop", "none"),
+		FAILS("pool \"host\" is a directory of the machine's: only private pools can be "
+		      "dropped",
+		      "drop", "host"),
 	};
 	struct fixture fixture;
 	static struct ran ran;
 	json_t *document, *pool;
 
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
-	begin(&fixture, private_pools);
+	shmctl_begin(&fixture, private_pools);
 	CHECK_ROWS(&fixture, rows);
 	document = RUN_JSON(0, "pools", "--json");
 	pool = json_array_get(document, 0);
@@ -461,6 +226,7 @@ START_TEST(pools_status_reload_and_drop_are_typed)
 	ck_assert_int_eq(json_integer_value(json_object_get(pool, "objects")), 1);
 	ck_assert_int_eq(json_integer_value(json_object_get(pool, "objects_limit")), 8);
 	ck_assert(json_is_true(json_object_get(pool, "read_only")));
+	ck_assert(json_is_true(json_object_get(pool, "exec")));
 	json_decref(document);
 	document = RUN_JSON(0, "drop", "frames", "--json");
 	ck_assert_str_eq(json_string_value(json_object_get(document, "dropped")), "frames");
@@ -472,13 +238,46 @@ START_TEST(pools_status_reload_and_drop_are_typed)
 	ck_assert_str_eq(json_string_value(json_object_get(document, "version")), PACKAGE_VERSION);
 	ck_assert_int_eq(json_integer_value(json_object_get(document, "rules")), 2);
 	ck_assert_uint_eq(json_array_size(json_object_get(document, "files")), 1);
+	ck_assert(json_is_integer(json_object_get(document, "sealed")));
+	ck_assert_int_eq(json_integer_value(json_object_get(document, "private_pools")), 1);
+	ck_assert_int_eq(json_integer_value(json_object_get(document, "reloads")), 0);
 	json_decref(document);
 	fixture_configure(&fixture, "rules: ( 7 )\n");
-	run(&ran, (const char *const[ARGUMENTS]){ "reload" }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "reload" }, NULL);
 	ck_assert_int_eq(ran.status, 1);
-	ck_assert_ptr_nonnull(strstr(ran.err, expected(&fixture, "shmctl: @config@:1")));
+	ck_assert_ptr_nonnull(strstr(ran.err, shmctl_expected(&fixture, "shmctl: @config@:1")));
 	fixture_configure(&fixture, private_pools);
 	json_decref(RUN_JSON(0, "reload", "--json"));
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(stat_tells_how_a_pool_s_pages_are_placed)
+{
+	static const char placed[] =
+		"pools: { a: { size = \"1M\" objects = 8 huge = \"never\" mpol = \"local\" }\n"
+		"         frames: { size = \"1M\" objects = 8 } }\n"
+		"rules: ( { name = \"a\" names = \"/a-*\" allow = \"all\" pool = \"a\" },\n"
+		"         { name = \"f\" names = \"/f-*\" allow = \"all\" pool = \"frames\" } )\n";
+	struct fixture fixture;
+	json_t *list, *object;
+	static struct ran ran;
+
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	TEST_NEEDS(access("/sys/devices/system/node/node0", F_OK) == 0, "a kernel with NUMA");
+	shmctl_begin(&fixture, placed);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "create", "/a-1", "4K" }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "create", "/f-1", "4K" }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "stat", "/a-1", "/f-1" }, NULL);
+	ck_assert_int_eq(ran.status, 0);
+	ck_assert_ptr_nonnull(strstr(ran.out, "\nhuge       never\nmpol       local\n\nname"));
+	ck_assert_ptr_null(strstr(strstr(ran.out, "/f-1"), "huge"));
+	list = RUN_JSON(0, "stat", "/f-1", "/a-1", "--json");
+	object = json_array_get(list, 1);
+	ck_assert_str_eq(json_string_value(json_object_get(object, "huge")), "never");
+	ck_assert_str_eq(json_string_value(json_object_get(object, "mpol")), "local");
+	ck_assert_ptr_null(json_object_get(json_array_get(list, 0), "huge"));
+	json_decref(list);
 	fixture_stop(&fixture);
 }
 END_TEST
@@ -511,22 +310,15 @@ START_TEST(explain_names_the_deciding_rule_and_why_not_the_ones_before)
 		  "passed over:\n"
 		  "  \"viewers read\" (@config@:2): is for the group 0, this is in 4294967294\n",
 		  "" },
-		{ { "explain", "--as=nosuch", "/x" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: there is no user nosuch\n" },
-		{ { "explain", "/x/y" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /x/y: no object can have this name\n" },
+		FAILS("there is no user nosuch", "explain", "--as=nosuch", "/x"),
+		FAILS("/x/y: no object can have this name", "explain", "/x/y"),
 	};
 	struct fixture fixture;
 	json_t *document;
 
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for the read-only twin of a directory");
 	TEST_NEEDS(test_is_root(), "explaining others is for the administrator");
-	begin(&fixture, one_pool);
+	shmctl_begin(&fixture, one_pool);
 	CHECK_ROWS(&fixture, rows);
 	document = RUN_JSON(0, "explain", "--json", "--as=root", "/x", "all");
 	ck_assert_str_eq(json_string_value(json_object_get(document, "verdict")), "allowed");
@@ -538,26 +330,34 @@ START_TEST(explain_names_the_deciding_rule_and_why_not_the_ones_before)
 }
 END_TEST
 
+START_TEST(explain_without_a_who_is_of_who_asks)
+{
+	struct fixture fixture;
+	json_t *document;
+
+	shmctl_begin(&fixture, one_pool);
+	document = RUN_JSON(0, "explain", "--json", "/no-1", "read");
+	ck_assert_str_eq(json_string_value(json_object_get(document, "verdict")), "denied");
+	ck_assert_str_eq(json_string_value(json_object_get(document, "rule")), "nothing");
+	ck_assert_int_eq(json_integer_value(json_object_get(document, "uid")), geteuid());
+	json_decref(document);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(check_config_says_what_the_broker_would)
 {
 	static const struct row rows[] = {
-		{ { "check-config", "/none" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /none: No such file or directory\n" },
-		{ { "check-config", "/proc" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: /proc: has neither shmbroker.conf nor shmbroker.conf.d\n" },
+		FAILS("/none: No such file or directory", "check-config", "/none"),
+		FAILS("/proc: has neither shmbroker.conf nor shmbroker.conf.d", "check-config",
+		      "/proc"),
 	};
 	struct fixture fixture;
 	static struct ran ran;
 	json_t *document;
 
-	begin(&fixture, one_pool);
-	run(&ran, (const char *const[ARGUMENTS]){ "check-config", fixture.config }, NULL);
+	shmctl_begin(&fixture, one_pool);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "check-config", fixture.config }, NULL);
 	ck_assert_int_eq(ran.status, 0);
 	ck_assert_str_eq(ran.out, "1 pool and 4 rules in 1 file\n");
 	CHECK_ROWS(&fixture, rows);
@@ -566,175 +366,16 @@ START_TEST(check_config_says_what_the_broker_would)
 	ck_assert_str_eq(json_string_value(json_array_get(json_object_get(document, "files"), 0)),
 			 fixture.config);
 	json_decref(document);
-	run(&ran, (const char *const[ARGUMENTS]){ "check-config", "--cat", fixture.config }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "check-config", "--cat", fixture.config },
+		   NULL);
 	ck_assert_int_eq(ran.status, 0);
-	ck_assert_ptr_nonnull(strstr(ran.out, expected(&fixture, "# @config@\npools: {")));
+	ck_assert_ptr_nonnull(strstr(ran.out, shmctl_expected(&fixture, "# @config@\npools: {")));
 	fixture_configure(&fixture, "pools: { x: { size = 1M } }\n");
-	run(&ran, (const char *const[ARGUMENTS]){ "check-config", fixture.config }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "check-config", fixture.config }, NULL);
 	ck_assert_int_eq(ran.status, 1);
-	ck_assert_ptr_eq(strstr(ran.err, expected(&fixture, "shmctl: @config@:1: ")), ran.err);
+	ck_assert_ptr_eq(strstr(ran.err, shmctl_expected(&fixture, "shmctl: @config@:1: ")),
+			 ran.err);
 	ck_assert_str_eq(ran.out, "");
-	fixture_stop(&fixture);
-}
-END_TEST
-
-START_TEST(run_gives_the_command_a_context_and_ends_as_it_does)
-{
-	static const struct row rows[] = {
-		{ { "run", "--app=org.example.a", "--", "sh", "-c",
-		    "echo $SHMBROKER_SOCKET @context@ x@context@y@context@; exit 7" },
-		  NULL,
-		  7,
-		  "@contexts@/0/1/socket @contexts@/0/1 x@contexts@/0/1y@contexts@/0/1\n",
-		  "" },
-		{ { "run", "--app=x", "sh", "--", "-c", "kill -9 $$" }, NULL, 137, "", "" },
-		{ { "run", "--app=x", "--", "cat" }, "input", 0, "input", "" },
-		{ { "run", "--app=x", "--", "/none" },
-		  NULL,
-		  127,
-		  "",
-		  "shmctl: /none: No such file or directory\n" },
-		{ { "run", "--app=x", "--", "/proc" },
-		  NULL,
-		  126,
-		  "",
-		  "shmctl: /proc: Permission denied\n" },
-		{ { "run", "--app=a b", "--", "true" },
-		  NULL,
-		  1,
-		  "",
-		  "shmctl: a b: no app can have this id\n" },
-		/* SIGTERM is not blocked in it. */
-		{ { "run", "--app=x", "--", "sh", "-c", "kill $$" }, NULL, 143, "", "" },
-	};
-	struct fixture fixture;
-
-	TEST_NEEDS(test_is_root(), "contexts' directories have a level of uids");
-	begin(&fixture, one_pool);
-	CHECK_ROWS(&fixture, rows);
-	fixture_stop(&fixture);
-}
-END_TEST
-
-START_TEST(run_hands_no_descriptor_of_its_own_down)
-{
-	static const char count[] = "ls /proc/self/fd | wc -l";
-	struct fixture fixture;
-	static struct ran with, without;
-
-	begin(&fixture, one_pool);
-	run(&with, (const char *const[ARGUMENTS]){ "run", "--app=x", "--", "/bin/sh", "-c", count },
-	    NULL);
-	run_program(&without, "/bin/sh", (const char *const[ARGUMENTS]){ "-c", count }, NULL);
-	ck_assert_int_eq(with.status, 0);
-	ck_assert_str_eq(with.out, without.out);
-	fixture_stop(&fixture);
-}
-END_TEST
-
-/* Starts it with its output in a pipe and reads its first line. */
-static struct started start_and_read(const char *const *arguments, int in, char *line, size_t size)
-{
-	struct started started;
-	int ends[2];
-	size_t used = 0;
-
-	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
-	started.pid = start(arguments, in, ends[1], 2);
-	started.out = ends[0];
-	close(ends[1]);
-	while (used + 1 < size && read(started.out, line + used, 1) == 1 && line[used] != '\n')
-		used++;
-	line[used] = '\0';
-	return started;
-}
-
-static int stop(struct started *started, int number)
-{
-	if (number)
-		ck_assert_int_eq(kill(started->pid, number), 0);
-	started->out = fd_close(started->out);
-	return wait_for(started->pid);
-}
-
-START_TEST(run_forwards_signals)
-{
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
-	struct fixture fixture;
-
-	begin(&fixture, one_pool);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
-		_cleanup_close_ int in = memory_file("");
-		struct started started;
-		char line[64];
-
-		started = start_and_read(
-			(const char *const[ARGUMENTS]){
-				"run", "--app=x", "--", "sh", "-c",
-				"trap 'exit 5' TERM INT HUP USR1; echo ready; "
-				"while :; do read line || sleep 0.01; done" },
-			in, line, sizeof(line));
-		ck_assert_str_eq(line, "ready");
-		ck_assert_int_eq(stop(&started, signals[i]), 5);
-	}
-	fixture_stop(&fixture);
-}
-END_TEST
-
-START_TEST(a_context_is_held_until_a_signal_or_the_end_of_input)
-{
-	struct fixture fixture;
-	struct started started;
-	char line[256];
-	int in[2];
-
-	begin(&fixture, one_pool);
-	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
-	for (int with_stdin = 0; with_stdin < 2; with_stdin++) {
-		started = start_and_read(
-			(const char *const[ARGUMENTS]){ "context", "--app=org.example.x",
-							with_stdin ? "--stdin" : NULL },
-			in[0], line, sizeof(line));
-		ck_assert_int_eq(access(line, X_OK), 0);
-		if (with_stdin)
-			in[1] = fd_close(in[1]);
-		ck_assert_int_eq(stop(&started, with_stdin ? 0 : SIGTERM), 0);
-		/* Its end is an event of the loop's next round; the directory goes with it. */
-		for (int i = 0; i < 3; i++)
-			fixture_tick(&fixture, 0);
-		ck_assert_int_eq(access(line, X_OK), -1);
-	}
-	close(in[0]);
-	fixture_stop(&fixture);
-}
-END_TEST
-
-START_TEST(a_temporary_name_stays_while_it_is_held)
-{
-	struct fixture fixture;
-	struct started started;
-	struct shmb_info info;
-	struct shmb *c;
-	char line[64];
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	begin(&fixture, one_pool);
-	c = fixture_connect(&fixture);
-	for (int temporary = 0; temporary < 2; temporary++) {
-		started = start_and_read(
-			(const char *const[ARGUMENTS]){ "create", "/t", "8K", "--hold",
-							temporary ? "--temporary" : NULL },
-			null, line, sizeof(line));
-		ck_assert_str_eq(line, "/t");
-		ck_assert_int_eq(shmb_stat(c, "/t", &info, sizeof(info)), 0);
-		ck_assert_uint_eq(info.size, 8192);
-		ck_assert_int_eq(info.creator_pid, temporary ? started.pid : 0);
-		ck_assert_int_eq(stop(&started, SIGINT), 0);
-		fixture_tick(&fixture, 0);
-		ck_assert_int_eq(shmb_unlink(c, "/t"), temporary ? -ENOENT : 0);
-	}
-	shmb_disconnect(c);
-	close(null);
 	fixture_stop(&fixture);
 }
 END_TEST
@@ -752,8 +393,9 @@ START_TEST(a_terminal_gets_a_header_and_colour_unless_told_not_to)
 	struct fixture fixture;
 	char text[4096];
 
-	begin(&fixture, one_pool);
-	run(&(struct ran){ 0 }, (const char *const[ARGUMENTS]){ "create", "/a", "64M" }, NULL);
+	shmctl_begin(&fixture, one_pool);
+	shmctl_run(&(struct ran){ 0 }, (const char *const[ARGUMENTS]){ "create", "/a", "64M" },
+		   NULL);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		_cleanup_close_ int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 		_cleanup_close_ int side = -EBADF;
@@ -765,9 +407,10 @@ START_TEST(a_terminal_gets_a_header_and_colour_unless_told_not_to)
 		unsetenv("NO_COLOR");
 		if (rows[i].no_color)
 			setenv("NO_COLOR", rows[i].no_color, 1);
-		ck_assert_int_eq(wait_for(start((const char *const[ARGUMENTS]){ "ls", "-l" }, side,
-						side, 2)),
-				 0);
+		ck_assert_int_eq(
+			shmctl_wait(shmctl_start((const char *const[ARGUMENTS]){ "ls", "-l" }, side,
+						 side, 2)),
+			0);
 		size = read(terminal, text, sizeof(text) - 1);
 		ck_assert_int_gt(size, 0);
 		text[size] = '\0';
@@ -787,17 +430,17 @@ Suite *suite_shmctl(void)
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_add_test(test, objects_are_made_filled_read_listed_and_removed);
 	tcase_add_test(test, wrong_usage_is_told_in_one_line_and_is_status_2);
+	tcase_add_test(test, where_no_broker_is_it_says_so);
+	tcase_add_test(test, all_that_may_be_asked_for_is_in_the_help);
 	tcase_add_test(test, the_user_option_means_the_socket_below_the_runtime_directory);
 	tcase_add_test(test, json_has_utf8_names_as_they_are_and_others_escaped);
 	tcase_add_test(test, pools_status_reload_and_drop_are_typed);
+	tcase_add_test(test, stat_tells_how_a_pool_s_pages_are_placed);
 	tcase_add_test(test, explain_names_the_deciding_rule_and_why_not_the_ones_before);
+	tcase_add_test(test, explain_without_a_who_is_of_who_asks);
 	tcase_add_test(test, check_config_says_what_the_broker_would);
-	tcase_add_test(test, run_gives_the_command_a_context_and_ends_as_it_does);
-	tcase_add_test(test, run_hands_no_descriptor_of_its_own_down);
-	tcase_add_test(test, run_forwards_signals);
-	tcase_add_test(test, a_context_is_held_until_a_signal_or_the_end_of_input);
-	tcase_add_test(test, a_temporary_name_stays_while_it_is_held);
 	tcase_add_test(test, a_terminal_gets_a_header_and_colour_unless_told_not_to);
 	suite_add_tcase(suite, test);
+	suite_add_tcase(suite, shmctl_case_of_run());
 	return suite;
 }

@@ -11,6 +11,8 @@
 
 #include "tests/store_fixture.h"
 
+/* The other files of the suite. */
+void store_add_alone(TCase *tests);
 void store_add_demand(TCase *tests);
 
 #define ORDINARY 12345
@@ -174,8 +176,8 @@ START_TEST(a_failure_on_the_way_to_private_pools_leaves_the_others)
 	const char *text = strerror(fault.error);
 	struct fixture fixture;
 	struct heard heard;
+	char whose[64], *log;
 	struct shmb *c;
-	char *log;
 
 	NEEDS_PRIVATE_POOLS;
 	TEST_NEEDS(!table_faults[_i].root || test_is_root(), "root has these steps alone");
@@ -200,9 +202,9 @@ START_TEST(a_failure_on_the_way_to_private_pools_leaves_the_others)
 	shmb_disconnect(c);
 	fixture_stop(&fixture);
 	log = hear_end(&heard);
+	snprintf(whose, sizeof(whose), "pool \"user\" of %u can't be had", geteuid());
 	ck_assert_msg(lines_with(log, "pool \"frames\" can't be had", text) == 1, "%s", log);
-	ck_assert_msg(lines_with(log, "pool \"user\" can't be had", table_faults[_i].shown) == 1,
-		      "%s", log);
+	ck_assert_msg(lines_with(log, whose, table_faults[_i].shown) == 1, "%s", log);
 	free(log);
 }
 END_TEST
@@ -241,6 +243,44 @@ START_TEST(without_a_twin_only_what_was_promised_is_refused)
 		lines_with(log, "pool \"host\" has no read-only twin", strerror(fault.error)) == 1,
 		"%s", log);
 	free(log);
+}
+END_TEST
+
+/* What was asked for is what one gets, if it can't be kept from being more. */
+START_TEST(without_a_twin_reading_alone_still_gives_a_descriptor_for_that)
+{
+	static const char *const access[] = { "caller", "grant" };
+	static const int flags[] = { O_RDONLY, O_RDONLY | O_TRUNC, O_RDONLY | O_CREAT,
+				     O_RDONLY | O_CREAT | O_TRUNC };
+	char config[256];
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct fixture_how how = { .config = config, .fault = &twin_faults[0] };
+		struct fixture fixture;
+		struct shmb *c;
+
+		snprintf(config, sizeof(config),
+			 "pools: { host: { path = \"@host@\" access = \"%s\" } }\n"
+			 "rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } "
+			 ")\n",
+			 access[i]);
+		fixture_start(&fixture, &how);
+		c = fixture_connect(&fixture);
+		for (size_t j = 0; j < sizeof(flags) / sizeof(*flags); j++) {
+			int made = make_object(c, "/x"), fd = shmb_open(c, "/x", flags[j], 0600);
+			struct stat st;
+
+			ck_assert_msg(fd >= 0, "%s: %s", access[i], shmb_reason(c));
+			ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+			ck_assert_int_eq(fstat(fd, &st), 0);
+			ck_assert(!(flags[j] & O_TRUNC) || st.st_size == 0);
+			ck_assert_int_eq(shmb_unlink(c, "/x"), 0);
+			close(made);
+			close(fd);
+		}
+		shmb_disconnect(c);
+		fixture_stop(&fixture);
+	}
 }
 END_TEST
 
@@ -344,8 +384,10 @@ Suite *suite_store(void)
 			    sizeof(table_faults) / sizeof(*table_faults));
 	tcase_add_loop_test(test, without_a_twin_only_what_was_promised_is_refused, 0,
 			    sizeof(twin_faults) / sizeof(*twin_faults));
+	tcase_add_test(test, without_a_twin_reading_alone_still_gives_a_descriptor_for_that);
 	tcase_add_test(test, a_given_pool_needs_no_right_and_is_checked);
 	store_add_demand(test);
+	store_add_alone(test);
 	suite_add_tcase(suite, test);
 	return suite;
 }

@@ -230,7 +230,9 @@ START_TEST(two_hundred_come_and_go_without_a_descriptor_left)
 		snprintf(app, sizeof(app), "app.n%u", i);
 		through = connect_app(c, app, &hold);
 		ck_assert_int_eq(try_open(through, "/x", O_RDWR | O_CREAT), 0);
-		ck_assert_uint_eq(census_of(&fixture).instances, i + 1);
+		/* Where that takes long the first are released already. */
+		ck_assert_uint_ge(census_of(&fixture).instances, 1);
+		ck_assert_uint_le(census_of(&fixture).instances, i + 1);
 		ck_assert_int_eq(shmb_unlink(through, "/x"), 0);
 		shmb_disconnect(through);
 		close(hold);
@@ -286,8 +288,76 @@ START_TEST(a_pool_whose_descriptors_found_no_room_is_not_left_behind)
 }
 END_TEST
 
+/* What the edge does from time to time. */
+static void look(struct fixture *fixture, void *argument)
+{
+	*(unsigned *)argument = store_look(server_broker(fixture->server)->store, &(uint64_t){ 0 });
+}
+
+START_TEST(a_pool_that_gets_full_is_said_once)
+{
+	struct fixture fixture;
+	struct heard heard;
+	unsigned count;
+	struct shmb *c;
+	char *log;
+	int fd;
+
+	NEEDS_PRIVATE_POOLS;
+	hear_begin(&heard);
+	c = begin(&fixture, on_demand);
+	fd = make_object(c, "/x");
+	fixture_call(&fixture, look, &count);
+	ck_assert_uint_eq(count, 1);
+	ck_assert_int_eq(posix_fallocate(fd, 0, 60 * 1024), 0);
+	for (int i = 0; i < 2; i++)
+		fixture_call(&fixture, look, &count);
+	close(fd);
+	end(&fixture, c);
+	log = hear_end(&heard);
+	ck_assert_msg(lines_with(log, "pool \"user\"", "% full") == 1, "%s", log);
+	free(log);
+}
+END_TEST
+
+START_TEST(whose_an_instance_is_follows_from_the_peer)
+{
+	static const struct {
+		enum pool_per per;
+		const char *app, *unit;
+		int error;
+		uid_t uid;
+		const char *text;
+	} rows[] = {
+		{ POOL_PER_NONE, "", "", 0, (uid_t)-1, "" },
+		{ POOL_PER_USER, "org.x", "", 0, 1000, "" },
+		{ POOL_PER_APP, "", "a.service", EACCES, 0, "" },
+		{ POOL_PER_APP, "org.x", "", 0, 1001, "org.x" },
+		{ POOL_PER_UNIT, "org.x", "", EACCES, 0, "" },
+		{ POOL_PER_UNIT, "", "a.service", 0, (uid_t)-1, "a.service" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		const struct pool pool = { .config.per = rows[i].per };
+		const struct peer peer = { .ids.uid = 1000,
+					   .maker.uid = 1001,
+					   .app = (char *)rows[i].app,
+					   .unit = (char *)rows[i].unit };
+		struct owner owner;
+
+		ck_assert_int_eq(store_owner(&owner, &pool, &peer), rows[i].error);
+		if (rows[i].error)
+			continue;
+		ck_assert_uint_eq(owner.uid, rows[i].uid);
+		ck_assert_str_eq(owner.text, rows[i].text);
+	}
+}
+END_TEST
+
 void store_add_demand(TCase *tests)
 {
+	tcase_add_test(tests, whose_an_instance_is_follows_from_the_peer);
+	tcase_add_test(tests, a_pool_that_gets_full_is_said_once);
 	tcase_add_test(tests, all_who_ask_while_a_pool_is_made_or_released_are_answered);
 	tcase_add_test(tests, what_is_under_way_in_a_pool_keeps_it);
 	tcase_add_test(tests, how_many_there_can_be_is_capped_and_given_back);

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,6 +17,11 @@
 #include "tests/test.h"
 
 struct fake_broker drop_in_broker;
+
+bool drop_in_is_preloaded(void)
+{
+	return getenv("TEST_PRELOADED");
+}
 
 void drop_in_setup(void)
 {
@@ -58,20 +65,46 @@ bool drop_in_exists(const char *name)
 	return lstat(path, &status) == 0;
 }
 
+int drop_in_open(const char *name, int oflag, mode_t mode)
+{
+	return drop_in_is_preloaded() ? shm_open(name, oflag, mode)
+				      : shmb_shm_open(name, oflag, mode);
+}
+
+int drop_in_unlink(const char *name)
+{
+	int r = drop_in_is_preloaded() ? shm_unlink(name) : shmb_shm_unlink(name);
+
+	return r < 0 ? errno : 0;
+}
+
+void drop_in_expect_broker(bool there)
+{
+	if (!drop_in_is_preloaded())
+		ck_assert_int_eq(shmb_supported(), there);
+}
+
+void drop_in_expect_reason(const char *words)
+{
+	if (drop_in_is_preloaded())
+		return;
+	if (!words) {
+		ck_assert_str_eq(shmb_reason(NULL), "");
+		return;
+	}
+	ck_assert_str_ne(shmb_reason(NULL), "");
+	ck_assert_ptr_nonnull(strstr(shmb_reason(NULL), words));
+}
+
 /* Opens, creating, and closes: errno, or 0. */
 int drop_in_touch(const char *name)
 {
-	int fd = shmb_shm_open(name, O_RDWR | O_CREAT, 0600);
+	int fd = drop_in_open(name, O_RDWR | O_CREAT, 0600);
 
 	if (fd < 0)
 		return errno;
 	close(fd);
 	return 0;
-}
-
-int drop_in_unlink(const char *name)
-{
-	return shmb_shm_unlink(name) < 0 ? errno : 0;
 }
 
 int drop_in_lowest(void)

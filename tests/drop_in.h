@@ -21,8 +21,18 @@ void drop_in_teardown(void);
 void drop_in_child(void (*function)(void)); /* its assertions are the test's */
 void drop_in_wait(pid_t pid);		    /* for a child that must succeed */
 
+/*
+ * In a program under the preload library (check_preload.c starts it, with TEST_PRELOADED set) the
+ * suite calls the C library's functions by their own names instead of the library's.
+ */
+bool drop_in_is_preloaded(void);
+
+int drop_in_open(const char *name, int oflag, mode_t mode);
 int drop_in_touch(const char *name);  /* opens, creating, and closes: 0 or errno */
 int drop_in_unlink(const char *name); /* 0 or errno */
+/* Of the functions that a program under the preload library doesn't know nothing is expected. */
+void drop_in_expect_broker(bool there);
+void drop_in_expect_reason(const char *words); /* some with these in it; NULL: none */
 bool drop_in_exists(const char *name);
 int drop_in_lowest(void);     /* the lowest free descriptor */
 int drop_in_connection(void); /* the descriptor of the connection; -1: none */

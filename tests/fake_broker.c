@@ -152,6 +152,10 @@ static bool answer(struct client *client, const char *packet)
 	if (misbehaves(name, "unread-", 1u << 0, false) || misbehaves(name, "never-", 0, true))
 		return false;
 	silent = misbehaves(name, "read-", 1u << 1, false);
+	if (misbehaves(name, "last-", 1u << 2, false)) {
+		unlink(".socket");
+		silent = true;
+	}
 	if (silent)
 		recv(client->fd, (char[1]){ 0 }, 1, 0);
 	if (request->operation == WIRE_OPEN)

@@ -12,7 +12,7 @@
 /*
  * Names by their beginning: "read-" is done, and the connection closed without a reply, the
  * first time; "unread-" closes it with the request unread, the first time; "never-"
- * closes it every time.
+ * closes it every time; "last-" is like "read-", and nobody can connect any more.
  */
 struct fake_broker {
 	char path[108]; /* of its socket */

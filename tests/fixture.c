@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,11 @@
 #include <unistd.h>
 
 #include "daemon/broker_private.h"
+#include "daemon/clock.h"
 #include "daemon/fd.h"
+#include "daemon/state.h"
+#include "tests/confine.h"
+#include "tests/fault.h"
 #include "tests/test.h"
 
 /* In the loop's thread: what the test's own has handed over. */
@@ -21,14 +26,16 @@ static void called(struct watch *watch)
 						     offsetof(struct fixture, call_watch));
 	char byte;
 
-	if (read(fixture->call_pipe[0], &byte, 1) != 1)
-		return;
-	if (fixture->call)
-		fixture->call(fixture, fixture->call_argument);
-	else
-		server_stop(fixture->server);
-	if (write(fixture->done_pipe[1], "", 1) != 1)
-		abort();
+	fault_pause();
+	if (read(fixture->call_pipe[0], &byte, 1) == 1) {
+		if (fixture->call)
+			fixture->call(fixture, fixture->call_argument);
+		else
+			server_stop(fixture->server);
+		if (write(fixture->done_pipe[1], "", 1) != 1)
+			abort();
+	}
+	fault_resume();
 }
 
 void fixture_call(struct fixture *fixture, void (*call)(struct fixture *fixture, void *argument),
@@ -36,11 +43,13 @@ void fixture_call(struct fixture *fixture, void (*call)(struct fixture *fixture,
 {
 	char byte;
 
+	fault_pause();
 	fixture->call = call;
 	fixture->call_argument = argument;
 	ck_assert_int_eq(write(fixture->call_pipe[1], "", 1), 1);
 	while (read(fixture->done_pipe[0], &byte, 1) < 0)
 		ck_assert_int_eq(errno, EINTR);
+	fault_resume();
 }
 
 static void tick(struct fixture *fixture, void *argument)
@@ -49,7 +58,7 @@ static void tick(struct fixture *fixture, void *argument)
 	uint64_t next;
 
 	creds_reset(&broker->creds);
-	next = store_tick(broker->store, broker_now_ms() + *(uint64_t *)argument);
+	next = store_tick(broker->store, clock_now_ms() + *(uint64_t *)argument);
 	if (next)
 		broker->edge->loop->tick_in(broker->edge->loop, next);
 }
@@ -80,35 +89,197 @@ static void *serve(void *argument)
 {
 	struct fixture *fixture = argument;
 
-	server_run(fixture->server);
+	int error = server_run(fixture->server);
+
+	if (error < 0 && fixture->ended)
+		fixture->ended(error);
 	return NULL;
 }
 
-static void make_directories(struct fixture *f)
+static void make_directories(struct fixture *f, const char *contexts_below)
 {
 	snprintf(f->config, sizeof(f->config), "%s/shmbroker.conf", test_directory());
 	snprintf(f->host, sizeof(f->host), "%s/host", test_directory());
 	snprintf(f->directory, sizeof(f->directory), "%s/run", test_directory());
 	snprintf(f->socket, sizeof(f->socket), "%s/socket", f->directory);
-	snprintf(f->contexts_path, sizeof(f->contexts_path), "%s/contexts", test_directory());
+	snprintf(f->contexts_path, sizeof(f->contexts_path), "%s/contexts",
+		 contexts_below ? contexts_below : test_directory());
 	ck_assert(mkdir(f->host, 0700) == 0 || errno == EEXIST);
 	ck_assert_int_eq(chmod(f->host, 01777), 0);
 }
 
+static struct kept *the_kept; /* the hooks of the edge say nothing of whom they are for */
+
+static int keep_context(uint32_t number, int hold, int listener)
+{
+	if (the_kept->count == sizeof(the_kept->context) / sizeof(*the_kept->context))
+		return -EAGAIN;
+	the_kept->context[the_kept->count++] = (struct kept_context){
+		number, fcntl(hold, F_DUPFD_CLOEXEC, 3), fcntl(listener, F_DUPFD_CLOEXEC, 3)
+	};
+	return 0;
+}
+
+static void drop_context(uint32_t number)
+{
+	for (size_t i = 0; i < the_kept->count; i++) {
+		struct kept_context *context = &the_kept->context[i];
+
+		if (context->number != number)
+			continue;
+		fd_close(context->hold);
+		fd_close(context->listener);
+		*context = the_kept->context[--the_kept->count];
+		return;
+	}
+}
+
+static int keep_sealed(uint32_t number, int memory)
+{
+	the_kept->sealed_told++;
+	if (the_kept->sealed_count == sizeof(the_kept->sealed) / sizeof(*the_kept->sealed))
+		return -EAGAIN;
+	the_kept->sealed[the_kept->sealed_count++] = (struct kept_sealed){
+		number, fcntl(memory, F_DUPFD_CLOEXEC, 3)
+	};
+	return 0;
+}
+
+static void *close_later(void *argument)
+{
+	poll(NULL, 0, 50);
+	close((int)(intptr_t)argument);
+	return NULL;
+}
+
+static void drop_one(int fd)
+{
+	pthread_t thread;
+
+	if (!the_kept->is_slow) {
+		fd_close(fd);
+		return;
+	}
+	ck_assert_int_eq(pthread_create(&thread, NULL, close_later, (void *)(intptr_t)fd), 0);
+	pthread_detach(thread);
+}
+
+static void drop_sealed(uint32_t number)
+{
+	for (size_t i = 0; i < the_kept->sealed_count; i++) {
+		if (the_kept->sealed[i].number != number)
+			continue;
+		drop_one(the_kept->sealed[i].memory);
+		the_kept->sealed[i] = the_kept->sealed[--the_kept->sealed_count];
+		return;
+	}
+}
+
+void kept_done(struct kept *kept)
+{
+	fd_close(kept->userns);
+	fd_close(kept->mntns);
+	while (kept->count > 0)
+		drop_context(kept->context[0].number);
+	while (kept->sealed_count > 0)
+		drop_sealed(kept->sealed[0].number);
+}
+
+static void keep_table(struct fixture *f, struct kept *kept)
+{
+	struct keeper_failure why;
+
+	the_kept = kept;
+	f->setup.state = &f->state;
+	f->setup.context_made = keep_context;
+	f->setup.context_ended = drop_context;
+	f->setup.sealed_made = keep_sealed;
+	f->setup.sealed_ended = drop_sealed;
+	if (!keeper_has_table(f->keeper, NULL))
+		return;
+	ck_assert_msg(state_open(&f->state, f->keeper, &why) == 0, "%s", why.step);
+	if (kept->userns >= 0)
+		return;
+	kept->userns = fcntl(keeper_userns_borrow(f->keeper), F_DUPFD_CLOEXEC, 3);
+	kept->mntns = fcntl(keeper_mntns_borrow(f->keeper), F_DUPFD_CLOEXEC, 3);
+}
+
+/* As the service manager passes them. */
+static int go_on(struct fixture *f, const struct kept *kept)
+{
+	struct kept_context given[sizeof(kept->context) / sizeof(*kept->context)];
+	struct kept_sealed sealed[sizeof(kept->sealed) / sizeof(*kept->sealed)];
+
+	for (size_t i = 0; i < kept->count; i++) {
+		const struct kept_context *context = &kept->context[i];
+
+		given[i] = (struct kept_context){
+			context->number,
+			context->hold < 0 ? -EBADF : fcntl(context->hold, F_DUPFD_CLOEXEC, 3),
+			context->listener < 0 ? -EBADF
+					      : fcntl(context->listener, F_DUPFD_CLOEXEC, 3),
+		};
+	}
+	for (size_t i = 0; i < kept->sealed_count; i++)
+		sealed[i] = (struct kept_sealed){
+			kept->sealed[i].number,
+			fcntl(kept->sealed[i].memory, F_DUPFD_CLOEXEC, 3),
+		};
+	return server_go_on(f->server, &(struct kept_descriptors){ given, kept->count, sealed,
+								   kept->sealed_count });
+}
+
+static void end(struct fixture *f)
+{
+	server_free(f->server);
+	state_close(&f->state);
+	keeper_free(f->keeper);
+	closer_stop(&f->closer);
+	place_unlink_own(&f->listener, f->listener_directory, "socket");
+	fd_close(f->listener.fd);
+	fd_close(f->listener_directory);
+	if (f->setup.contexts)
+		context_base_done(&f->base);
+	peer_self_done(&f->self);
+}
+
+void fixture_prepare(struct fixture *f, const char *config)
+{
+	make_directories(f, NULL);
+	fixture_configure(f, config);
+	f->source = (struct config_source){
+		.file = f->config,
+		.owner = geteuid(),
+		.is_user = geteuid() != 0,
+		.memory_bytes = 1ull << 34,
+	};
+}
+
 void fixture_start(struct fixture *f, const struct fixture_how *how)
+{
+	ck_assert(fixture_try_start(f, how));
+}
+
+bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 {
 	static const struct keeper_fault no_table = { "unshare", EPERM };
 	struct keeper_setup keeper = {
 		.table_uid = geteuid() == 0 && !how->is_user ? 65533 : geteuid(),
 		.table_gid = geteuid() == 0 && !how->is_user ? 65533 : getegid(),
-		.userns = -EBADF,
-		.mntns = -EBADF,
+		.userns = how->kept && how->kept->userns >= 0
+				  ? fcntl(how->kept->userns, F_DUPFD_CLOEXEC, 3)
+				  : -EBADF,
+		.mntns = how->kept && how->kept->mntns >= 0
+				 ? fcntl(how->kept->mntns, F_DUPFD_CLOEXEC, 3)
+				 : -EBADF,
 		.fault = how->no_table ? &no_table : how->fault,
+		.confine_keeper = confine_keeper,
+		.confine_twin = confine_twin,
 	};
 	const char *name;
 
-	*f = (struct fixture){ 0 };
-	make_directories(f);
+	*f = (struct fixture){ .state = STATE_NONE, .ended = how->ended };
+	make_directories(f, how->contexts_below);
 	fixture_configure(f, how->config);
 	f->source = (struct config_source){
 		.file = f->config,
@@ -117,7 +288,7 @@ void fixture_start(struct fixture *f, const struct fixture_how *how)
 		.memory_bytes = 1ull << 34,
 	};
 	ck_assert_int_eq(peer_self_init(&f->self, how->is_user), 0);
-	ck_assert_int_eq(closer_start(&f->closer), 0);
+	ck_assert_int_eq(closer_start(&f->closer, confine_closer), 0);
 	ck_assert_int_eq(keeper_start(&f->keeper, &keeper), 0);
 	f->listener_directory = place_parent_open(f->socket, PLACE_SHARED, &name);
 	ck_assert_int_ge(f->listener_directory, 0);
@@ -128,11 +299,23 @@ void fixture_start(struct fixture *f, const struct fixture_how *how)
 		.keeper = f->keeper,
 		.closer = &f->closer,
 		.always_peek = how->always_peek,
+		.connections = how->connections,
 	};
 	if (context_base_open(&f->base, f->contexts_path, !how->is_user) == 0)
 		f->setup.contexts = &f->base;
+	if (how->kept)
+		keep_table(f, how->kept);
 	ck_assert_int_eq(server_new(&f->server, &f->setup), 0);
-	ck_assert_int_eq(server_load(f->server), 0);
+	if (how->kept) {
+		server_leave(f->server, true);
+		if (go_on(f, how->kept) < 0) {
+			end(f);
+			return false;
+		}
+		server_leave(f->server, false);
+	} else {
+		ck_assert_int_eq(server_load(f->server), 0);
+	}
 	ck_assert_int_eq(
 		server_add_listener(f->server, f->listener.fd, f->listener.refuses_descriptors), 0);
 	if (how->bus_address)
@@ -144,6 +327,19 @@ void fixture_start(struct fixture *f, const struct fixture_how *how)
 			 0);
 	setenv("SHMBROKER_SOCKET", f->socket, 1);
 	ck_assert_int_eq(pthread_create(&f->thread, NULL, serve, f), 0);
+	return true;
+}
+
+static void leave(struct fixture *fixture, void *argument)
+{
+	(void)argument;
+	server_leave(fixture->server, true);
+}
+
+void fixture_leave(struct fixture *fixture)
+{
+	fixture_call(fixture, leave, NULL);
+	fixture_stop(fixture);
 }
 
 void fixture_stop(struct fixture *f)
@@ -151,15 +347,7 @@ void fixture_stop(struct fixture *f)
 	fixture_call(f, NULL, NULL);
 	ck_assert_int_eq(pthread_join(f->thread, NULL), 0);
 	f->server->loop.unwatch(&f->server->loop, &f->call_watch);
-	server_free(f->server);
-	keeper_free(f->keeper);
-	closer_stop(&f->closer);
-	place_unlink_own(&f->listener, f->listener_directory, "socket");
-	fd_close(f->listener.fd);
-	fd_close(f->listener_directory);
-	if (f->setup.contexts)
-		context_base_done(&f->base);
-	peer_self_done(&f->self);
+	end(f);
 	for (int i = 0; i < 2; i++) {
 		fd_close(f->call_pipe[i]);
 		fd_close(f->done_pipe[i]);

@@ -17,8 +17,22 @@
 #include "daemon/server.h"
 #include "daemon/server_private.h"
 
+/* What a service manager would keep from one broker to the next: all -EBADF at first. */
+struct kept {
+	int userns, mntns;
+	struct kept_context context[8];
+	size_t count;
+	struct kept_sealed sealed[8];
+	size_t sealed_count;
+	unsigned sealed_told; /* how often it was to keep one */
+	bool is_slow;	      /* what it doesn't keep any more is closed a while later */
+};
+#define KEPT_NOTHING ((struct kept){ .userns = -EBADF, .mntns = -EBADF })
+void kept_done(struct kept *kept);
+
 struct fixture {
 	struct peer_self self;
+	struct state state;
 	struct config_source source;
 	char config[128];    /* the configuration's file */
 	char host[128];	     /* a directory on a tmpfs, mode 1777: @host@ in the configuration */
@@ -35,6 +49,7 @@ struct fixture {
 	pthread_t thread;
 	struct watch call_watch;
 	int call_pipe[2], done_pipe[2];
+	void (*ended)(int error);
 	void (*call)(struct fixture *fixture, void *argument);
 	void *call_argument;
 };
@@ -42,15 +57,25 @@ struct fixture {
 struct fixture_how {
 	const char *config; /* the text; @host@ stands for a directory on a tmpfs */
 	bool is_user;
-	bool no_table;	  /* a keeper without a table: unshare fails with EPERM */
-	bool always_peek; /* as on a kernel without SO_PASSRIGHTS */
+	bool no_table;	      /* a keeper without a table: unshare fails with EPERM */
+	uint32_t connections; /* that there are descriptors for; 0: as many as configured */
+	bool always_peek;     /* as on a kernel without SO_PASSRIGHTS */
 	const struct keeper_fault *fault;
-	const char *bus_address; /* NULL: on no bus */
+	struct kept *kept; /* goes on with it, and keeps it up to date; outlives the fixture */
+	const char *bus_address;  /* NULL: on no bus */
+	void (*ended)(int error); /* in the loop's thread: the broker can't go on; NULL: nothing */
+	const char *contexts_below; /* a directory; NULL: test_directory() */
 };
 
+/* Its places, and the configuration's file; the rest is as it was. */
+void fixture_prepare(struct fixture *fixture, const char *config);
 /* Starts it and sets SHMBROKER_SOCKET. Asserts that all goes well. */
 void fixture_start(struct fixture *fixture, const struct fixture_how *how);
 void fixture_stop(struct fixture *fixture);
+/* As a restart does: contexts and temporary names are left to the next. */
+void fixture_leave(struct fixture *fixture);
+/* Whether one goes on with what is kept, or says that it can't: then it is stopped already. */
+bool fixture_try_start(struct fixture *fixture, const struct fixture_how *how);
 /* Writes another configuration; it counts after a reload. */
 void fixture_configure(struct fixture *fixture, const char *config);
 /* Runs function in the loop's thread, between two events. */

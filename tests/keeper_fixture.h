@@ -16,25 +16,18 @@
 
 #include "daemon/fd.h"
 #include "daemon/keeper.h"
+#include "tests/confine.h"
 #include "tests/test.h"
 
 /* The parts of the suite. */
+void keeper_add_helpers(TCase *tests);
 void keeper_add_pools(TCase *tests);
 void keeper_add_rights(TCase *tests);
+void keeper_add_twins(TCase *tests);
 
 #define TABLE_ID 65530	/* nobody runs under it */
 #define ANSWER_MS 60000 /* far beyond what any answer takes, also emulated */
 #define MIB (1024u * 1024u)
-
-/* In a child of a test: an exit status that says where it went wrong. */
-#define EXPECT(condition)                                                                          \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition,  \
-				errno);                                                            \
-			return 1;                                                                  \
-		}                                                                                  \
-	} while (0)
 
 static inline struct keeper_setup setup_of(const struct keeper_fault *fault)
 {
@@ -46,6 +39,8 @@ static inline struct keeper_setup setup_of(const struct keeper_fault *fault)
 		.userns = -EBADF,
 		.mntns = -EBADF,
 		.fault = fault,
+		.confine_keeper = confine_keeper,
+		.confine_twin = confine_twin,
 	};
 }
 
@@ -162,6 +157,20 @@ static inline bool same_directory(int a, int b)
 
 	return fstat(a, &one) == 0 && fstat(b, &other) == 0 && one.st_dev == other.st_dev &&
 	       one.st_ino == other.st_ino;
+}
+
+static inline void check_writes_are_erofs(int read_only, const char *name)
+{
+	ck_assert_int_eq(openat(read_only, name, O_RDWR | O_CLOEXEC), -1);
+	ck_assert_int_eq(errno, EROFS);
+	ck_assert_int_eq(create(read_only, "new"), -1);
+	ck_assert_int_eq(errno, EROFS);
+	ck_assert_int_eq(unlinkat(read_only, name, 0), -1);
+	ck_assert_int_eq(errno, EROFS);
+	ck_assert_int_eq(renameat(read_only, name, read_only, "new"), -1);
+	ck_assert_int_eq(errno, EROFS);
+	ck_assert_int_eq(fchmodat(read_only, name, 0600, 0), -1);
+	ck_assert_int_eq(errno, EROFS);
 }
 
 /* valgrind knows none of the mount calls. */

@@ -129,7 +129,7 @@ static char *write_config(const char *allow)
 	return text;
 }
 
-void places_start(struct fixture *fixture, const char *test)
+void places_start_on_bus(struct fixture *fixture, const char *test, const char *bus_address)
 {
 	bool mounts, namespaces = test_has_namespaces();
 	char *config;
@@ -149,10 +149,16 @@ void places_start(struct fixture *fixture, const char *test)
 		mount_small(".small");
 	}
 	config = write_config("\"all\"");
-	fixture_start(fixture,
-		      &(struct fixture_how){ .config = config, .is_user = !test_is_root() });
+	fixture_start(fixture, &(struct fixture_how){ .config = config,
+						      .is_user = !test_is_root(),
+						      .bus_address = bus_address });
 	free(config);
 	umask(0); /* as the daemon's is; a test of a client's has that in a child */
+}
+
+void places_start(struct fixture *fixture, const char *test)
+{
+	places_start_on_bus(fixture, test, NULL);
 }
 
 void places_allow(struct fixture *fixture, const char *allow)
@@ -250,6 +256,55 @@ void opening_compare(const struct opening *ours, const struct opening *theirs, c
 	ck_assert_msg(ours->size == theirs->size && ours->links == theirs->links &&
 			      memcmp(ours->content, theirs->content, sizeof(ours->content)) == 0,
 		      "%s: another size, content or number of links", what);
+}
+
+/* One bit each of a case's number, below the three access modes. */
+static const int cases_flags[] = { O_CREAT, O_EXCL, O_TRUNC, O_APPEND };
+#define CASE_APPEND (1u << 3)
+#define CASE_EXISTS (1u << 4)
+#define CASES (1u << 5)
+
+static void prepare(const struct opener *opener, const char *name, unsigned which)
+{
+	int fd;
+
+	opener->unlink(name);
+	if (!(which & CASE_EXISTS))
+		return;
+	fd = opener->open(name, O_RDWR | O_CREAT | O_EXCL, 0644);
+	ck_assert_msg(fd >= 0, "%s: %s", name, strerror(errno));
+	ck_assert_int_eq(write(fd, "before", 6), 6);
+	close(fd);
+}
+
+static void compare_case(const struct opener *opener, const struct place *place, int oflag,
+			 unsigned which)
+{
+	const char *name = place_name(place->label, "x");
+	struct opening ours, theirs;
+	char what[64];
+
+	for (size_t i = 0; i < sizeof(cases_flags) / sizeof(*cases_flags); i++)
+		oflag |= which & (1u << i) ? cases_flags[i] : 0;
+	snprintf(what, sizeof(what), "%s: flags 0%o, %s", place->label, (unsigned)oflag,
+		 which & CASE_EXISTS ? "exists" : "does not exist");
+	prepare(&native, native_name(), which);
+	prepare(opener, name, which);
+	opening_take(&theirs, &native, native_name(), oflag, 0640);
+	opening_take(&ours, opener, name, oflag, 0640);
+	shm_unlink(native_name());
+	opening_compare(&ours, &theirs, what);
+}
+
+void openings_compare_all(const struct opener *ours, int flags)
+{
+	static const int access[] = { O_RDONLY, O_WRONLY, O_RDWR };
+
+	PLACES_FOREACH(place)
+	for (size_t i = 0; i < 3; i++)
+		for (unsigned which = 0; which < CASES; which++)
+			if (!(which & CASE_APPEND) || flags & O_APPEND)
+				compare_case(ours, place, access[i], which);
 }
 
 const char *native_name(void)

@@ -13,16 +13,6 @@
 #include "tests/fixture.h"
 #include "tests/test.h"
 
-/* In a child of a test: an exit status, and where it went wrong. */
-#define EXPECT(condition)                                                                          \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition,  \
-				errno);                                                            \
-			return 1;                                                                  \
-		}                                                                                  \
-	} while (0)
-
 /* Users without an entry in passwd: A and B share a group. */
 enum { USER_A = 23451, USER_B = 23452, USER_STRANGER = 23453, GROUP_SHARED = 23450 };
 
@@ -48,6 +38,8 @@ extern struct place places[];
  * here is left out, said with TEST_NEEDS's words. ck_assert on all else.
  */
 void places_start(struct fixture *fixture, const char *test);
+/* The same, and the broker is on this bus, too. */
+void places_start_on_bus(struct fixture *fixture, const char *test, const char *bus_address);
 /* From now on the rules allow this, "\"all\"" at first; and nothing is larger than PLACE_MAX. */
 void places_allow(struct fixture *fixture, const char *allow);
 void places_stop(struct fixture *fixture);
@@ -82,6 +74,12 @@ extern const struct opener native, brokered;
 /* Opens and closes. The object is looked at by the opener's own reading. */
 void opening_take(struct opening *ret, const struct opener *opener, const char *name, int oflag,
 		  mode_t mode);
+/*
+ * Each legal open natively and by ours, in each place, with and without an object: F_GETFL, errno
+ * and what the object is afterwards. `flags` are those of O_CREAT, O_EXCL, O_TRUNC, O_APPEND that
+ * ours knows.
+ */
+void openings_compare_all(const struct opener *ours, int flags);
 /* Fails the test when they differ. */
 void opening_compare(const struct opening *ours, const struct opening *theirs, const char *what);
 

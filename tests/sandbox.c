@@ -222,7 +222,7 @@ __attribute__((constructor)) static void agent_begin(void)
 
 /* --- who starts it --- */
 
-static bool write_file(const char *path, const char *text)
+bool sandbox_write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
@@ -232,17 +232,17 @@ static bool write_file(const char *path, const char *text)
 	return good;
 }
 
-/* A user namespace in which we are root, and nobody else is anybody. */
-static bool enter_user(void)
+bool sandbox_enter_user(uid_t uid, gid_t gid, int namespaces)
 {
 	char uids[32], gids[32];
 
-	snprintf(uids, sizeof(uids), "0 %u 1", geteuid());
-	snprintf(gids, sizeof(gids), "0 %u 1", getegid());
+	snprintf(uids, sizeof(uids), "%u %u 1", uid, geteuid());
+	snprintf(gids, sizeof(gids), "%u %u 1", gid, getegid());
 	/* A change of ids has made /proc/self root's. */
-	return prctl(PR_SET_DUMPABLE, 1) == 0 && unshare(CLONE_NEWUSER) == 0 &&
-	       write_file("/proc/self/setgroups", "deny") &&
-	       write_file("/proc/self/uid_map", uids) && write_file("/proc/self/gid_map", gids);
+	return prctl(PR_SET_DUMPABLE, 1) == 0 && unshare(CLONE_NEWUSER | namespaces) == 0 &&
+	       sandbox_write_file("/proc/self/setgroups", "deny") &&
+	       sandbox_write_file("/proc/self/uid_map", uids) &&
+	       sandbox_write_file("/proc/self/gid_map", gids);
 }
 
 /* Returns in the first process of a new pid namespace; ours waits for its end. */
@@ -312,11 +312,11 @@ static void enter(const struct sandbox_how *how)
 	if (good && (how->kind == SANDBOX_BWRAP || how->kind == SANDBOX_CONTAINER))
 		exec_bwrap(how);
 	if (how->kind == SANDBOX_USER || how->kind == SANDBOX_NESTED)
-		good = good && enter_user();
+		good = good && sandbox_enter_user(0, 0, 0);
 	if (how->kind == SANDBOX_PID || how->kind == SANDBOX_NESTED)
 		good = good && enter_pid();
 	if (how->kind == SANDBOX_NESTED)
-		good = good && enter_user() && enter_pid();
+		good = good && sandbox_enter_user(0, 0, 0) && enter_pid();
 	if (good) {
 		setenv(AGENT, "1", 1);
 		execv("/proc/self/exe", arguments);

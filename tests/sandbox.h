@@ -44,4 +44,10 @@ int sandbox_ask(struct sandbox *sandbox, const char *format, ...)
 /* Ends all of it. */
 void sandbox_kill(struct sandbox *sandbox);
 
+/* In a child: to a file that is there. */
+bool sandbox_write_file(const char *path, const char *text);
+/* In a child: a user namespace in which we are these, and nobody else is anybody; and others that
+ * are to belong to it. */
+bool sandbox_enter_user(uid_t uid, gid_t gid, int namespaces);
+
 #endif

@@ -80,10 +80,15 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 
 static pid_t directory_pid;
 
+void test_remove_directory(const char *path)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void remove_directory(void)
 {
 	if (directory[0] && getpid() == directory_pid)
-		nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		test_remove_directory(directory);
 }
 
 const char *test_directory(void)
@@ -119,7 +124,8 @@ bool test_has_namespaces(void)
 	if (pid == 0)
 		_exit(unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
 		      mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-		      mount("none", "/tmp", "tmpfs", 0, NULL) < 0);
+		      mount("none", "/tmp", "tmpfs", 0, NULL) < 0 ||
+		      (fsopen("tmpfs", FSOPEN_CLOEXEC) < 0 && errno == ENOSYS));
 	known = pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
 		WEXITSTATUS(status) == 0;
 	return known;

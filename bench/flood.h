@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Somebody who asks a broker without end, beside whom the others are measured. */
+#ifndef SHMBROKER_BENCH_FLOOD_H
+#define SHMBROKER_BENCH_FLOOD_H
+
+/*
+ * Starts a process that opens the object read-write on `connections` connections, on each without
+ * waiting for replies, after become() has made it who it is to be. It rests until it is told to go.
+ */
+int flood_start(const char *socket, const char *object, unsigned connections,
+		void (*become)(const char *user), const char *user); /* 0 or -errno */
+void flood_go(void);
+/* Returns when it has been answered all. */
+void flood_rest(void);
+
+#endif

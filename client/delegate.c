@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opens, makes and unlinks in a pool's directory that the broker has delegated, at the kernel's own
+ * speed. One look at the directory before each use tells whether its number still means it, and
+ * whether it is still delegated: the broker changes its time of access when it isn't; another
+ * whether the broker is there. Whatever is not plain is left to it. For object.c and drop_in.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "client/internal.h"
+#include "proto/glob.h"
+#include "proto/holder.h"
+
+_Static_assert(SHMB_FEATURE_DELEGATION == WIRE_FEATURE_DELEGATION, "told as it is");
+
+static bool is_same_directory(const struct shmb_directories *d, const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) && st->st_dev == d->dev && st->st_ino == d->ino;
+}
+
+static void close_own(const struct shmb_directories *d, int directory)
+{
+	struct stat st;
+
+	if (directory >= 0 && fstat(directory, &st) == 0 && is_same_directory(d, &st))
+		fd_close(directory);
+}
+
+void shmb_directories_close(struct shmb_directories *d)
+{
+	close_own(d, d->writable);
+	close_own(d, d->read_only);
+	d->writable = d->read_only = -EBADF;
+}
+
+/*
+ * Whether it is there and still counts: with the connection that it came by, or what is kept of a
+ * broker that has gone for good would part this process from all others.
+ */
+static bool is_valid(const struct shmb *c, int directory)
+{
+	const struct shmb_delegation *d = &c->delegation;
+	struct pollfd broker = { .fd = c->socket };
+	struct stat st;
+
+	return directory >= 0 && fstat(directory, &st) == 0 &&
+	       is_same_directory(&d->directories, &st) && st.st_atim.tv_sec == d->generation &&
+	       st.st_atim.tv_nsec == 0 && poll(&broker, 1, 0) == 0;
+}
+
+/*
+ * What is made there is made with this process's rights, which may be more than the broker's: so it
+ * must be a tmpfs of nobody else's, which is mounted nowhere.
+ */
+static bool can_be_pool(int directory, const struct stat *st)
+{
+	struct statfs fs;
+	struct stat above;
+
+	return S_ISDIR(st->st_mode) && fstatfs(directory, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
+	       fstatat(directory, "..", &above, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       above.st_dev == st->st_dev && above.st_ino == st->st_ino;
+}
+
+/* Takes the descriptors: the twin's, and where the rule writes the other one. 0 or -errno. */
+static int take_directories(struct shmb_directories *d, struct fdlist *fds, bool is_writable)
+{
+	struct stat st, twin;
+
+	d->read_only = shmb_move_up(fds->fd[0]);
+	d->writable = is_writable ? shmb_move_up(fds->fd[1]) : -EBADF;
+	fds->count = 0;
+	if (fstat(d->read_only, &twin) < 0 || !can_be_pool(d->read_only, &twin))
+		goto refused;
+	d->dev = twin.st_dev;
+	d->ino = twin.st_ino;
+	if (!is_writable)
+		return 0;
+	if (fstat(d->writable, &st) == 0 && is_same_directory(d, &st) &&
+	    can_be_pool(d->writable, &st))
+		return 0;
+refused:
+	fd_close(d->read_only);
+	fd_close(d->writable);
+	d->read_only = d->writable = -EBADF;
+	return -EPROTO;
+}
+
+/* 0 or -errno: a reply that can't be. */
+static int take(struct shmb *c, struct shmb_reply *reply)
+{
+	struct shmb_delegation *d = &c->delegation;
+	const size_t head = sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply);
+	struct {
+		uint32_t flags, reserved;
+		uint64_t generation;
+	} body;
+	bool is_writable;
+
+	_Static_assert(sizeof(body) ==
+			       sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply),
+		       "the reply's own part");
+	if (reply->more || reply->body_size < head ||
+	    reply->body_size - head > sizeof(d->elsewhere) ||
+	    (reply->body_size > head && reply->body[reply->body_size - 1] != 0))
+		return shmb_broken(c, "a delegation that can't be");
+	memcpy(&body, reply->body, head);
+	is_writable = body.flags & WIRE_DELEGATE_WRITE;
+	if (reply->fds.count != (is_writable ? 2 : 1) || reply->fds.kind[0] != WIRE_FD_DIRECTORY ||
+	    (is_writable && reply->fds.kind[1] != WIRE_FD_DIRECTORY))
+		return shmb_broken(c, "a delegation without its directories");
+	if (take_directories(&d->directories, &reply->fds, is_writable) < 0)
+		return shmb_broken(c, "a directory that is no private pool's");
+	d->generation = (int64_t)body.generation;
+	d->elsewhere_size = reply->body_size - head;
+	memcpy(d->elsewhere, reply->body + head, d->elsewhere_size);
+	return 0;
+}
+
+/* No failure of it is one of the call's: the broker itself is asked then. */
+static void ask(struct shmb *c, struct shmb_time *time)
+{
+	struct shmb_exchange x = {
+		.c = c,
+		.operation = WIRE_DELEGATE,
+		.patient = time->patient,
+		.deadline = time->deadline,
+		.buffer = c->small,
+		.buffer_size = sizeof(c->small),
+	};
+	struct wire_delegate wire = { 0 };
+	struct iovec part = { &wire, sizeof(wire) };
+	struct shmb_reply reply;
+
+	shmb_directories_close(&c->delegation.directories);
+	c->delegation.is_refused = true;
+	time->patient = false;
+	if (shmb_send(&x, &part, 1) < 0 || shmb_receive(&x, &reply) < 0)
+		return;
+	if (take(c, &reply) == 0)
+		c->delegation.is_refused = false;
+	else
+		fdlist_close(&reply.fds);
+}
+
+/* Whether the directory, one of c's own two, may be used. 0, -EAGAIN, or what broke the connection.
+ */
+static int check(struct shmb *c, const int *directory, struct shmb_time *time)
+{
+	const struct shmb_delegation *d = &c->delegation;
+
+	if (is_valid(c, *directory))
+		return 0;
+	if (!time || d->is_refused || !(c->features & WIRE_FEATURE_DELEGATION) || c->error)
+		return -EAGAIN;
+	/* Where the rule only reads there is no other to be had by asking again. */
+	if (directory == &d->directories.writable && is_valid(c, d->directories.read_only))
+		return -EAGAIN;
+	ask(c, time);
+	if (c->error == -EPROTO)
+		return c->error;
+	return is_valid(c, *directory) ? 0 : -EAGAIN;
+}
+
+/* Whether a name is ours to look at. */
+static bool is_ours(const struct shmb_delegation *d, struct name name, char text[WIRE_NAME_MAX + 1])
+{
+	memcpy(text, name.text, name.size);
+	text[name.size] = 0;
+	for (size_t at = 0; at < d->elsewhere_size; at += strlen(d->elsewhere + at) + 1)
+		if (glob_match(d->elsewhere + at, text))
+			return false;
+	return true;
+}
+
+/* Without O_TRUNC: what has the name is looked at first. Never blocks at a FIFO or a lease. */
+static int kernel_flags(uint32_t flags)
+{
+	int access = O_RDONLY;
+
+	if (flags & WIRE_WRITE)
+		access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
+	return access | (flags & WIRE_CREATE ? O_CREAT : 0) |
+	       (flags & WIRE_EXCLUSIVE ? O_EXCL : 0) | (flags & WIRE_APPEND ? O_APPEND : 0) |
+	       O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+}
+
+/* What only says that the broker has more rights than we, or knows better what this is. */
+static bool is_for_broker(int error)
+{
+	switch (error) {
+	case ENOENT:
+	case EEXIST:
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Else the broker says what it is: its co-users make directories, FIFOs and links as they like. */
+static bool is_plain(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_nlink <= 1;
+}
+
+/* Makes of it what shm_open(3) would have given. Whether it is the caller's. */
+static bool settle(int fd, uint32_t flags)
+{
+	struct stat st;
+
+	/* What is new is plain, whatever somebody does to its name. */
+	if (!(flags & WIRE_EXCLUSIVE) && (fstat(fd, &st) < 0 || !is_plain(&st) || is_holder(&st)))
+		return false;
+	if (flags & WIRE_TRUNCATE && ftruncate(fd, 0) < 0)
+		return false;
+	return fcntl(fd, F_SETFL, flags & WIRE_APPEND ? O_APPEND : 0) == 0;
+}
+
+static int failed(struct shmb *c, int error)
+{
+	return shmb_fail(c, -error, "%s",
+			 error == ENOENT   ? "no such object"
+			 : error == EEXIST ? "the object exists"
+					   : strerrordesc_np(error));
+}
+
+int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t mode,
+			struct shmb_time *time)
+{
+	const struct shmb_delegation *d = &c->delegation;
+	const struct wire_open *wire = &wanted->wire;
+	bool only_reads = !(wire->flags & ~(uint32_t)(WIRE_READ | WIRE_APPEND));
+	/* By the twin, so that nobody can make the descriptor writable. */
+	const int *directory = only_reads ? &d->directories.read_only : &d->directories.writable;
+	char text[WIRE_NAME_MAX + 1];
+	int fd, r;
+
+	/* What only reads and makes something needs both: that is the broker's. */
+	if (wire->options || wire->size > 0 || (!only_reads && !(wire->flags & WIRE_WRITE)))
+		return -EAGAIN;
+	r = check(c, directory, time);
+	if (r < 0)
+		return r;
+	if (!is_ours(d, wanted->name, text))
+		return -EAGAIN;
+	do {
+		fd = openat(*directory, text, kernel_flags(wire->flags), mode & 0777);
+	} while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		return is_for_broker(errno) ? -EAGAIN : failed(c, errno);
+	if (settle(fd, wire->flags))
+		return fd;
+	fd_close(fd);
+	return -EAGAIN;
+}
+
+int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *time)
+{
+	const struct shmb_delegation *d = &c->delegation;
+	char text[WIRE_NAME_MAX + 1];
+	int r = check(c, &d->directories.writable, time);
+
+	if (r < 0)
+		return r;
+	if (!is_ours(d, name, text))
+		return -EAGAIN;
+	if (unlinkat(d->directories.writable, text, 0) == 0)
+		return 0;
+	return is_for_broker(errno) ? -EAGAIN : failed(c, errno);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Instances in which others than the broker make names: mounts for who is lent one, which the
+ * keeper makes one at a time, and delegations, which are taken back. For lend.c and delegate.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <time.h>
+
+#include "daemon/fd.h"
+#include "daemon/store_private.h"
+
+/* Whoever asks first takes it, and the others wait for theirs. */
+void instance_cloned(struct instance *instance, struct keeper_reply *reply)
+{
+	instance->is_cloning = false;
+	/* Told to who waits, and not to who comes later. */
+	if (!TAILQ_EMPTY(&instance->waiters))
+		instance->not_lent = reply->failure;
+	fd_close(instance->mount);
+	instance->mount = steal_fd(&reply->writable);
+	store_wake(instance);
+}
+
+/*
+ * In the time of the last access, which the mount (noatime) leaves alone. Whoever may write in the
+ * directory may set it to the time of now, though, and so never twice to what it was once: it goes
+ * up, and is never behind the clock.
+ */
+void store_disclaim(struct store *store, struct instance *instance)
+{
+	struct timespec times[2] = { { .tv_nsec = 0 }, { .tv_nsec = UTIME_OMIT } };
+	int64_t now = time(NULL);
+	struct stat st;
+
+	if (!instance->was_lent || instance->writable < 0 || fstat(instance->writable, &st) < 0)
+		return;
+	if (now < st.st_atim.tv_sec)
+		now = st.st_atim.tv_sec;
+	if (now < instance->generation)
+		now = instance->generation;
+	instance->generation = now + 1;
+	times[0].tv_sec = instance->generation;
+	if (futimens(instance->writable, times) < 0)
+		instance_notice(store, instance, NOTICE_PLAIN, LOG_ERR,
+				"stays delegated to who has it: %s", strerror(errno));
+}
+
+static int look_at_generation(const struct instance *instance, int64_t *ret)
+{
+	struct stat st;
+
+	if (fstat(instance->writable, &st) < 0)
+		return errno;
+	*ret = st.st_atim.tv_sec;
+	return st.st_atim.tv_sec == instance->generation && st.st_atim.tv_nsec == 0 ? 0 : ESTALE;
+}
+
+int store_generation(struct store *store, struct instance *instance, int64_t *ret)
+{
+	int error = look_at_generation(instance, ret);
+
+	if (error != ESTALE)
+		return error;
+	/* Somebody has changed it, or the pool is a new one: no delegation counts any more. */
+	store_disclaim(store, instance);
+	return look_at_generation(instance, ret);
+}
+
+/* Noted first: what others make in it is no plain object, also for the next process. */
+int store_open_up(struct store *store, struct instance *instance)
+{
+	int error;
+
+	if (instance->was_lent)
+		return 0;
+	instance->was_lent = true;
+	error = -instance_remember(store, instance);
+	instance->was_lent = error == 0;
+	instance->broker_only = error != 0;
+	return error;
+}
+
+static int lend_failed(struct keeper_failure *ret_why, int error, const char *step)
+{
+	*ret_why = (struct keeper_failure){ .error = error, .advice = "restart the broker" };
+	snprintf(ret_why->step, sizeof(ret_why->step), "%s", step);
+	return error;
+}
+
+int store_lend(struct store *store, struct instance *instance, int *ret,
+	       struct keeper_failure *ret_why)
+{
+	int error;
+
+	if (instance->not_lent.error) {
+		*ret_why = instance->not_lent;
+		instance->not_lent.error = 0;
+		return ret_why->error;
+	}
+	if (instance->mount >= 0) {
+		error = store_open_up(store, instance);
+		if (error)
+			return lend_failed(ret_why, error, "noting that it is lent");
+		*ret = steal_fd(&instance->mount);
+		return 0;
+	}
+	if (!instance->is_cloning) {
+		error = -instance_ask(store, instance, KEEPER_LEND, false);
+		if (error)
+			return lend_failed(ret_why, error, "asking the keeper");
+		instance->is_cloning = true;
+	}
+	return EAGAIN;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Faults of a start: it works, with less maybe, or ends with an error; nothing is left of it, and
+ * the next works.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "daemon/fd.h"
+#include "tests/confine.h"
+#include "tests/fault_scene.h"
+
+static const char config[] =
+	"pools: { host: { path = \"@host@\" access = \"caller\" }\n"
+	"         frames: { size = \"1M\" objects = 16 } own: { per = \"user\" size = \"64K\" "
+	"objects = 8 } }\n"
+	"rules: ( { name = \"own\" user = \"root\" names = \"/own-*\" allow = \"all\" pool = "
+	"\"own\" },\n"
+	"  { name = \"frames\" group = \"root\" names = [ \"/frames-*\", \"/more\" ] allow = "
+	"\"all\" pool = \"frames\" },\n"
+	"  { name = \"all\" names = \"/*\" allow = [ \"read\", \"list\" ] pool = \"host\" } )\n";
+
+#define GUARD_S 20 /* only a start that hangs lets this pass */
+/* All of them take minutes with the leak checker, which looks at the end of each. */
+#define STEP (IS_SANITIZED ? 7 : 1)
+
+struct shared {
+	unsigned at;
+	int result;
+};
+
+/* As main does it: 0 or -errno, and what there is of it. */
+static int begin(struct fixture *f)
+{
+	struct keeper_setup keeper = {
+		.table_uid = geteuid() == 0 ? 65533 : geteuid(),
+		.table_gid = geteuid() == 0 ? 65533 : getegid(),
+		.userns = -EBADF,
+		.mntns = -EBADF,
+		.confine_keeper = confine_keeper,
+		.confine_twin = confine_twin,
+	};
+	struct keeper_failure why;
+	const char *name;
+	int error = peer_self_init(&f->self, geteuid() != 0);
+
+	if (error == 0)
+		error = closer_start(&f->closer, confine_closer);
+	if (error == 0)
+		error = keeper_start(&f->keeper, &keeper);
+	if (error < 0)
+		return error;
+	f->listener_directory = place_parent_open(f->socket, PLACE_SHARED, &name);
+	if (f->listener_directory < 0)
+		return f->listener_directory;
+	error = place_listen(&f->listener, f->listener_directory, name, 0666);
+	if (error == 0 && context_base_open(&f->base, f->contexts_path, geteuid() == 0) == 0)
+		f->setup.contexts = &f->base;
+	if (error == 0 && keeper_has_table(f->keeper, NULL) &&
+	    state_open(&f->state, f->keeper, &why) == 0)
+		f->setup.state = &f->state;
+	f->setup.keeper = f->keeper;
+	if (error == 0)
+		error = server_new(&f->server, &f->setup);
+	if (error == 0)
+		error = server_go_on(f->server, &(struct kept_descriptors){ 0 });
+	if (error == 0)
+		error = server_add_listener(f->server, f->listener.fd,
+					    f->listener.refuses_descriptors);
+	return error;
+}
+
+static void end(struct fixture *f)
+{
+	server_free(f->server);
+	state_close(&f->state);
+	keeper_free(f->keeper);
+	closer_stop(&f->closer);
+	if (f->listener.fd >= 0)
+		place_unlink_own(&f->listener, f->listener_directory, "socket");
+	fd_close(f->listener.fd);
+	fd_close(f->listener_directory);
+	if (f->setup.contexts)
+		context_base_done(&f->base);
+	peer_self_done(&f->self);
+}
+
+static unsigned count_descriptors(void)
+{
+	DIR *listing = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(listing))
+		count++;
+	closedir(listing);
+	return count;
+}
+
+/* One start, of which the at-th call fails; 0: none. Whether one did. */
+static bool start_once(const struct fixture *template, unsigned at, struct shared *shared)
+{
+	struct fixture f = *template;
+	unsigned descriptors = count_descriptors();
+	long allocated = fault_allocated();
+	struct fault_hit hit;
+	bool is_there;
+
+	f.setup = (struct server_setup){ .self = &f.self,
+					 .source = &f.source,
+					 .closer = &f.closer };
+	alarm(GUARD_S);
+	fault_arm(FAULT_SELF | FAULT_HELPER, at, 0);
+	shared->result = begin(&f);
+	fault_disarm(&hit);
+	FAULT_EXPECT(hit.happened || shared->result == 0);
+	is_there = access(f.socket, F_OK) == 0;
+	FAULT_EXPECT(is_there || shared->result < 0);
+	end(&f);
+	alarm(0);
+	FAULT_EXPECT(access(f.socket, F_OK) != 0 || shared->result < 0);
+	FAULT_EXPECT(count_descriptors() == descriptors);
+	FAULT_EXPECT(fault_allocated() == allocated);
+	return hit.happened;
+}
+
+static void run(struct shared *shared)
+{
+	struct fixture f = {
+		.state = STATE_NONE,
+		.closer = { .socket = -EBADF },
+		.listener = { .fd = -EBADF },
+		.listener_directory = -EBADF,
+	};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fault_begin();
+	fixture_prepare(&f, config);
+	start_once(&f, 0, shared);
+	while (start_once(&f, shared->at, shared))
+		shared->at += STEP;
+	exit(0);
+}
+
+START_TEST(a_fault_of_a_start)
+{
+	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct fault_hit hit;
+	unsigned failures = 0;
+	int status = -1;
+
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	shared->at = 1;
+	fault_begin();
+	while (status != 0) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			run(shared);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		fault_disarm(&hit);
+		if (status == 0)
+			break;
+		fprintf(stderr,
+			"fault: start, call %u: %s at %#tx fails with %s: result %d, status %#x\n",
+			shared->at, hit.happened ? fault_name(hit.call) : "none", fault_place(&hit),
+			strerror(hit.error), shared->result, (unsigned)status);
+		ck_assert_uint_lt(++failures, 20);
+		shared->at += STEP;
+	}
+	ck_assert_uint_eq(failures, 0);
+	ck_assert_uint_gt(shared->at, 100);
+	if (getenv("FAULT_TELL"))
+		fprintf(stderr, "start: %u calls\n", shared->at - 1);
+	munmap(shared, sizeof(*shared));
+}
+END_TEST
+
+TCase *fault_case_of_starts(void)
+{
+	TCase *tests = tcase_create("starts");
+
+	tcase_set_timeout(tests, 300);
+	tcase_set_tags(tests, "long");
+	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
+	tcase_add_test(tests, a_fault_of_a_start);
+	return tests;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is noted of private pools between one broker and the next: notes that say nothing, of what
+ * isn't there, or of one pool twice. A case of the suite "restart".
+ */
+#include "daemon/store_private.h"
+#include "tests/store_fixture.h"
+
+TCase *restart_case_of_notes(void);
+
+#define POOL(how) "pools: { a: { per = \"app\" size = \"64K\" objects = 8 " how "} }\n"
+#define RULES "rules: ( { name = \"a\" names = \"/*\" allow = \"all\" pool = \"a\" } )\n"
+
+/* Numbers that no broker comes to here. */
+enum { NUMBER_TWICE = 90, NUMBER_IN_USE, NUMBER_GONE, NUMBER_ODD };
+
+static void start(struct fixture *fixture, struct kept *kept, const char *config)
+{
+	fixture_start(fixture, &(struct fixture_how){ .config = config,
+						      .is_user = !test_is_root(),
+						      .kept = kept });
+}
+
+/* Two apps, each with an object in its pool: opened, or made. */
+static void open_objects(struct fixture *fixture, int flags)
+{
+	struct shmb *c = fixture_connect(fixture), *through;
+	static const char *const apps[] = { "org.example.a", "org.example.b" };
+	int hold;
+
+	for (size_t i = 0; i < 2; i++) {
+		through = connect_app(c, apps[i], &hold);
+		ck_assert_int_eq(try_open(through, "/x", O_RDWR | flags), 0);
+		shmb_disconnect(through);
+		close(hold);
+	}
+	shmb_disconnect(c);
+}
+
+/* In the loop's thread: a pool that has an object and the owner of another. */
+static void make_in_use(struct fixture *fixture)
+{
+	const struct keeper_request request = { .id = 1,
+						.operation = KEEPER_MAKE,
+						.number = NUMBER_IN_USE,
+						.size_bytes = 65536,
+						.objects = 8 };
+	struct keeper_reply reply;
+
+	ck_assert_int_eq(state_ask_keeper(fixture->keeper, &request, &reply), 0);
+	close(openat(reply.writable, "y", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	close(reply.writable);
+	close(reply.read_only);
+}
+
+static void note(struct fixture *fixture, void *argument)
+{
+	struct store *store = server_broker(fixture->server)->store;
+	struct instance *first = store_next(store, 0);
+	static const char *const odd[] = { "x/0/-/-/0//a", "4/0/-/-/0//a",	    "2/x/-/-/0//a",
+					   "2/0/-/-/x//a", "2/0/-/-/4294967296//a", "2/0/-/-/0" };
+
+	(void)argument;
+	make_in_use(fixture);
+	for (unsigned number = NUMBER_TWICE; number <= NUMBER_IN_USE; number++)
+		ck_assert_int_eq(state_put(&fixture->state, STATE_POOL, number,
+					   "%d/0/-/-/%u/org.example.a/a", POOL_PER_APP, geteuid()),
+				 0);
+	ck_assert_int_eq(state_put(&fixture->state, STATE_POOL, NUMBER_GONE,
+				   "%d/0/-/-/%u/org.example.c/a", POOL_PER_APP, geteuid()),
+			 0);
+	for (unsigned i = 0; i < sizeof(odd) / sizeof(*odd); i++)
+		ck_assert_int_eq(
+			state_put(&fixture->state, STATE_POOL, NUMBER_ODD + i, "%s", odd[i]), 0);
+	/* A directory is read in the order of its making, and not by the number. */
+	ck_assert_int_eq(instance_remember(store, first), 0);
+}
+
+START_TEST(notes_that_say_nothing_and_second_ones_are_passed_over)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	struct heard heard;
+	char *log;
+
+	NEEDS_PRIVATE_POOLS;
+	start(&fixture, &kept, POOL("") RULES);
+	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
+	open_objects(&fixture, O_CREAT | O_EXCL);
+	fixture_call(&fixture, note, NULL);
+	fixture_leave(&fixture);
+	for (unsigned round = 0; round < 2; round++) {
+		hear_begin(&heard);
+		start(&fixture, &kept, POOL("") RULES);
+		open_objects(&fixture, 0);
+		ck_assert_uint_eq(census_of(&fixture).instances, 2);
+		fixture_leave(&fixture);
+		log = hear_end(&heard);
+		/* Said once, but for what is there. */
+		ck_assert_msg(lines_with(log, "note of a pool", "can't be read") ==
+				      (round == 0 ? 6 : 0),
+			      "%s", log);
+		ck_assert_msg(lines_with(log, "org.example.c", "was not there yet") ==
+				      (round == 0 ? 1 : 0),
+			      "%s", log);
+		ck_assert_msg(lines_with(log, "pool \"a\"", "there twice for one owner") == 1, "%s",
+			      log);
+		free(log);
+	}
+	start(&fixture, &kept, POOL("") RULES);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+}
+END_TEST
+
+/* At the start nobody is refused for it. */
+START_TEST(a_kind_that_can_not_change_is_said_once_whoever_has_objects)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	struct heard heard;
+	char *log;
+
+	NEEDS_PRIVATE_POOLS;
+	start(&fixture, &kept, POOL("") RULES);
+	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
+	open_objects(&fixture, O_CREAT | O_EXCL);
+	fixture_leave(&fixture);
+	hear_begin(&heard);
+	start(&fixture, &kept, POOL("exec = true ") RULES);
+	open_objects(&fixture, 0);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+	log = hear_end(&heard);
+	ck_assert_msg(lines_with(log, "pool \"a\" has objects", "stay as they were") == 1, "%s",
+		      log);
+	free(log);
+}
+END_TEST
+
+TCase *restart_case_of_notes(void)
+{
+	TCase *test = tcase_create("notes");
+
+	tcase_set_timeout(test, 120);
+	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
+	tcase_add_test(test, notes_that_say_nothing_and_second_ones_are_passed_over);
+	tcase_add_test(test, a_kind_that_can_not_change_is_said_once_whoever_has_objects);
+	return test;
+}

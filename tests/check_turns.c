@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who is served when several ask without end: counted in requests, in a broker that finds them all
+ * at once. A case of the suite "server".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/packet.h"
+#include "tests/edge.h"
+#include "tests/raw_client.h"
+#include "tests/test.h"
+
+#define OTHER 1000
+#define ASKED 5	   /* of whoever is to be served beside it: its socket holds the replies */
+#define FLOOD 40   /* on each connection of the flood, or what its socket holds */
+#define BETWEEN 2u /* the other's requests between two of one's own */
+
+static const char one_pool[] =
+	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
+	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+
+/* The loop stands still, in the middle of nothing, until it is let go. */
+struct hold {
+	struct fixture *fixture;
+	sem_t held, released;
+};
+
+static void stand_still(struct fixture *fixture, void *argument)
+{
+	struct hold *hold = argument;
+
+	(void)fixture;
+	sem_post(&hold->held);
+	while (sem_wait(&hold->released) < 0)
+		;
+}
+
+static void *hold_loop(void *argument)
+{
+	struct hold *hold = argument;
+
+	fixture_call(hold->fixture, stand_still, hold);
+	return NULL;
+}
+
+/* As another user, from a process of its own: floods when it reads a byte, ends at the end. */
+struct flood {
+	const char *socket;
+	int go, done;
+	unsigned connections;
+	uint16_t operation;
+};
+
+static int flood(void *argument)
+{
+	const struct flood *flood = argument;
+	int *fd = calloc(flood->connections, sizeof(*fd));
+	char byte = 0;
+
+	for (unsigned i = 0; fd && i < flood->connections; i++) {
+		fd[i] = raw_greeted(flood->socket);
+		fcntl(fd[i], F_SETFL, O_NONBLOCK);
+	}
+	if (!fd || write(flood->done, &byte, 1) != 1 || read(flood->go, &byte, 1) != 1)
+		return 1;
+	for (unsigned i = 0; i < flood->connections; i++)
+		for (uint32_t j = 0; j < FLOOD; j++)
+			if (raw_ask(fd[i], j, flood->operation, "") < 0)
+				break;
+	if (write(flood->done, &byte, 1) != 1)
+		return 2;
+	return read(flood->go, &byte, 1) == 0 ? 0 : 3;
+}
+
+/* The counter of requests, of the next reply. */
+static unsigned long next_count(int fd, uint32_t serial)
+{
+	static struct raw_reply reply;
+	const char *field;
+
+	ck_assert(raw_reply(fd, &reply));
+	ck_assert_uint_eq(reply.head.serial, serial);
+	ck_assert_int_eq(reply.head.status, 0);
+	field = memmem(reply.body, reply.body_size, "\0requests=", 10);
+	ck_assert_ptr_nonnull(field);
+	return strtoul(field + 10, NULL, 10);
+}
+
+static const struct {
+	unsigned connections;
+	uint16_t operation;
+} floods[] = { { 1, WIRE_STAT }, { 8, WIRE_STAT }, { 100, WIRE_STAT }, { 8, WIRE_LIST } };
+
+START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
+{
+	int go[2], done[2], fd, status;
+	struct fixture fixture;
+	struct hold hold = { .fixture = &fixture };
+	struct flood flooder = { .connections = floods[_i].connections,
+				 .operation = floods[_i].operation };
+	pthread_t thread;
+	unsigned long before, now;
+	char byte;
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(done, O_CLOEXEC), 0);
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	flooder.done = done[1];
+	fd = raw_greeted(fixture.socket);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(go[1]);
+		_exit(setgid(OTHER) < 0 || setuid(OTHER) < 0 ? 9 : flood(&flooder));
+	}
+	ck_assert_int_eq(read(done[0], &byte, 1), 1);
+
+	sem_init(&hold.held, 0, 0);
+	sem_init(&hold.released, 0, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, hold_loop, &hold), 0);
+	sem_wait(&hold.held);
+	ck_assert_int_eq(write(go[1], &byte, 1), 1);
+	ck_assert_int_eq(read(done[0], &byte, 1), 1);
+	for (uint32_t i = 0; i < ASKED; i++)
+		ck_assert_int_eq(raw_ask(fd, i, WIRE_STATUS, ""), 0);
+	sem_post(&hold.released);
+	pthread_join(thread, NULL);
+
+	before = next_count(fd, 0);
+	for (uint32_t i = 1; i < ASKED; i++, before = now) {
+		now = next_count(fd, i);
+		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
+			      now - before);
+	}
+	close(go[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	close(fd);
+	close(go[0]);
+	close(done[0]);
+	close(done[1]);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+TCase *server_case_of_turns(void)
+{
+	TCase *test = tcase_create("turns");
+
+	tcase_set_timeout(test, 60);
+	tcase_add_loop_test(test, a_flood_costs_another_user_a_few_requests_at_most, 0,
+			    sizeof(floods) / sizeof(floods[0]));
+	return test;
+}

@@ -270,13 +270,13 @@ static void stopped_broker(void)
 	ck_assert_int_eq(drop_in_touch("a"), ETIMEDOUT);
 	ck_assert(!shmb_supported());
 	kill(drop_in_broker.pid, SIGCONT);
-	shmb_default_timeout_ms = 3000;
+	shmb_default_timeout_ms = 25000;
 	ck_assert_int_eq(drop_in_touch("a"), 0);
 	shmb_default_timeout_ms = 30;
 	kill(drop_in_broker.pid, SIGSTOP);
 	ck_assert_int_eq(drop_in_touch("late"), ETIMEDOUT);
 	kill(drop_in_broker.pid, SIGCONT);
-	shmb_default_timeout_ms = 3000;
+	shmb_default_timeout_ms = 25000;
 	ck_assert_int_eq(drop_in_open("absent", O_RDWR, 0), -1);
 	ck_assert_int_eq(errno, ENOENT);
 	ck_assert(drop_in_exists("late"));

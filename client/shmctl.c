@@ -250,8 +250,10 @@ int shmctl_connect(struct shmctl *ctl)
 int main(int argc, char **argv)
 {
 	struct shmctl ctl = { 0 };
-	int status;
+	int status, r = fd_fill_standard();
 
+	if (r < 0)
+		return shmctl_fail("no descriptors: %s", strerror(-r));
 	/* Inherited as ignored, it would hide the end of a child; a reader that left ends us. */
 	signal(SIGCHLD, SIG_DFL);
 	status = parse_options(&ctl, argc, argv);

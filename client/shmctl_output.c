@@ -253,9 +253,14 @@ void shmctl_json_field(json_t *object, const char *key, const char *value)
 
 int shmctl_flush(int status)
 {
+	static bool is_told;
+
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	return shmctl_fail("standard output: %s", strerror(errno));
+	if (!is_told)
+		shmctl_fail("standard output: %s", strerror(errno));
+	is_told = true;
+	return SHMCTL_FAILED;
 }
 
 int shmctl_json_print(json_t *document)

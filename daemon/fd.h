@@ -7,6 +7,7 @@
 #define SHMBROKER_FD_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -45,6 +46,24 @@ static inline void fclosep(FILE **file)
 {
 	if (*file)
 		fclose(*file);
+}
+
+/*
+ * For the beginning of a program: what is closed of 0, 1 and 2 becomes a descriptor that can
+ * neither be read nor written and is handed down to nobody. Else the next that is opened, an object
+ * or a socket, would have that number. 0 or -errno.
+ */
+static inline int fd_fill_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/", O_PATH | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	fd_close(fd);
+	return 0;
 }
 
 #define _cleanup_(function) __attribute__((cleanup(function)))

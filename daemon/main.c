@@ -471,8 +471,11 @@ static int run(const struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options = { 0 };
-	int rc = parse(argc, argv, &options);
+	int rc;
 
+	if (fd_fill_standard() < 0)
+		return EXIT_FAILURE;
+	rc = parse(argc, argv, &options);
 	if (rc)
 		return rc - 1;
 	umask(0077);

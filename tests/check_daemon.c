@@ -127,6 +127,37 @@ START_TEST(a_relative_socket_and_a_signal_to_reload)
 }
 END_TEST
 
+/* What it would log must not become a message to a helper or a client. */
+START_TEST(without_standard_descriptors_it_serves_as_ever)
+{
+	const struct daemon_how start = { .uid = geteuid(), .closed = true };
+	struct daemon daemon;
+	struct daemon_place place;
+	char path[64], target[512];
+
+	NEEDS_PRIVATE_POOLS;
+	daemon_place_make(&place, 0);
+	daemon_start_at(&daemon, &place, &start);
+	daemon_await(&daemon, "READY=1");
+	for (int fd = 0; test_is_root() && fd < 3; fd++) {
+		ssize_t size;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)daemon.pid, fd);
+		size = readlink(path, target, sizeof(target) - 1);
+		ck_assert_int_gt(size, 0);
+		target[size] = 0;
+		ck_assert_str_eq(target, "/");
+	}
+	daemon_configure(&place, "nonsense");
+	ck_assert_int_eq(kill(daemon.pid, SIGHUP), 0);
+	daemon_await(&daemon, "RELOADING=1");
+	daemon_await(&daemon, "READY=1");
+	daemon_check_served(place.socket);
+	ck_assert_int_eq(daemon_end(&daemon, SIGTERM), 0);
+	ck_assert(is_missing(place.socket));
+}
+END_TEST
+
 /* It has been told that we are ready, and reads no more: its socket holds some ten messages. */
 START_TEST(a_service_manager_that_does_not_listen_holds_nobody_up)
 {
@@ -206,6 +237,7 @@ Suite *suite_daemon(void)
 	tcase_add_test(test, what_is_wrong_at_the_start_is_said_and_is_its_exit_status);
 	tcase_add_test(test, one_socket_has_one_daemon_and_goes_with_it);
 	tcase_add_test(test, a_relative_socket_and_a_signal_to_reload);
+	tcase_add_test(test, without_standard_descriptors_it_serves_as_ever);
 	tcase_add_test(test, a_service_manager_that_does_not_listen_holds_nobody_up);
 	tcase_add_test(test, a_socket_that_systemd_gave_is_served_and_left);
 	suite_add_tcase(suite, test);

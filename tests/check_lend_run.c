@@ -280,7 +280,12 @@ START_TEST(the_pool_is_kept_for_the_last_process_of_a_sandbox)
 		const char *command; /* goes on so */
 		const char *then;    /* outside */
 		int status;
-	} rows[] = { { "", "", 0 }, { "wait", "kill -9 $!; ", 137 } };
+		const char *streams; /* of shmctl */
+	} rows[] = {
+		{ "", "", 0, ">/dev/null 2>&1" },
+		{ "wait", "kill -9 $!; ", 137, ">/dev/null 2>&1" },
+		{ "", "", 0, "<&- >&-" },
+	};
 	struct fixture fixture;
 	char script[512], text[256];
 	int fifo;
@@ -290,14 +295,12 @@ START_TEST(the_pool_is_kept_for_the_last_process_of_a_sandbox)
 	ck_assert_int_eq(
 		shell("mkfifo \"$here\"/ready \"$here\"/one \"$here\"/two", text, sizeof(text)), 0);
 	for (size_t i = 0; i < ROWS(rows); i++) {
-		snprintf(
-			script, sizeof(script),
-			RUN
-			"sh -c 'setsid sh -c \"echo >$here/ready; cat $here/one; "
-			": >/dev/shm/last; cat $here/two\" >/dev/null 2>&1 & %s' >/dev/null 2>&1 & "
-			"read line <\"$here\"/ready; %s"
-			"wait $!",
-			rows[i].command, rows[i].then);
+		snprintf(script, sizeof(script),
+			 RUN "sh -c 'setsid sh -c \"echo >$here/ready; cat $here/one; "
+			     ": >/dev/shm/last; cat $here/two\" >/dev/null 2>&1 & %s' %s & "
+			     "read line <\"$here\"/ready; %s"
+			     "wait $!",
+			 rows[i].command, rows[i].streams, rows[i].then);
 		ck_assert_int_eq(shell(script, text, sizeof(text)), rows[i].status);
 		for (int round = 0; round < 3; round++)
 			let_time_pass(&fixture);

@@ -442,5 +442,6 @@ Suite *suite_shmctl(void)
 	tcase_add_test(test, a_terminal_gets_a_header_and_colour_unless_told_not_to);
 	suite_add_tcase(suite, test);
 	suite_add_tcase(suite, shmctl_case_of_run());
+	suite_add_tcase(suite, shmctl_case_of_edges());
 	return suite;
 }

@@ -98,6 +98,8 @@ static _Noreturn void daemon_exec(const struct daemon *daemon, const struct daem
 		dup2(fcntl(start->listener, F_DUPFD_CLOEXEC, 10), 3);
 	}
 	become(start, daemon->gate);
+	for (int fd = 0; start->closed && fd < 3; fd++)
+		close(fd);
 	if (chdir(start->directory ? start->directory : "/") == 0)
 		fexecve(program, (char *const *)arguments, environ);
 	_exit(99);

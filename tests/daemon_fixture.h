@@ -39,6 +39,7 @@ struct daemon_how {
 	int listener;	       /* given as systemd does; 0: none */
 	const char *directory; /* to be in; NULL: / */
 	bool contained;	       /* in a user namespace with a map of its own */
+	bool closed;	       /* without standard descriptors */
 };
 
 /* Makes it, that user's, with two pools: "a" and "host". */

@@ -9,7 +9,8 @@
 #include "tests/fixture.h"
 #include "tests/test.h"
 
-TCase *shmctl_case_of_run(void); /* of check_shmctl_run.c */
+TCase *shmctl_case_of_run(void);   /* of check_shmctl_run.c */
+TCase *shmctl_case_of_edges(void); /* of check_shmctl_edge.c */
 
 #define ARGUMENTS 10
 

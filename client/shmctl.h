@@ -85,6 +85,8 @@ int shmctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for a call on ctl->c that returned error; name: an object's, or NULL. */
 int shmctl_fail_call(struct shmctl *ctl, const char *name, int error);
 
+/* The memory; if it can't be had the program ends. */
+void *shmctl_need(void *memory);
 /* What is shown: escaped, for free(). Memory that can't be had ends the program. */
 char *shmctl_escape(const char *text);
 char *shmctl_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -123,8 +125,8 @@ int shmctl_flush(int status);
 
 /* A record of the broker's: its fields, in its order. */
 struct record {
-	size_t count;
-	char *key[32], *value[32]; /* owned */
+	size_t count, room;
+	char **key, **value; /* owned */
 };
 const char *record_get(const struct record *record, const char *key);  /* NULL: none */
 typedef int (*record_fn)(const struct record *record, void *userdata); /* 0: go on */
@@ -141,7 +143,8 @@ void shmctl_hold(int signals, int input);
 
 /* --- shmctl_shm.c: an app's pool as a command's /dev/shm --- */
 
-/* The pool of who comes through the socket: a mount's descriptor, or a negative errno, told then. */
+/* The pool of who comes through the socket: a mount's descriptor, or a negative errno, told then.
+ */
 int shmctl_borrow(const char *app, const char *socket);
 /* Puts it on /dev/shm in a mount namespace of this process's own. 0, or an exit status, told then.
  */

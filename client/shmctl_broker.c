@@ -9,14 +9,14 @@
 
 #include "client/shmctl.h"
 
-#define RECORD_FIELDS (sizeof(((struct record *)0)->key) / sizeof(char *))
-
 static void record_done(struct record *record)
 {
 	for (size_t i = 0; i < record->count; i++) {
 		free(record->key[i]);
 		free(record->value[i]);
 	}
+	free(record->key);
+	free(record->value);
 	*record = (struct record){ 0 };
 }
 
@@ -28,11 +28,15 @@ const char *record_get(const struct record *record, const char *key)
 	return NULL;
 }
 
-/* What a newer broker tells beyond our room isn't known to us anyway. */
 static void record_add(struct record *record, const char *key, size_t key_size, const char *value)
 {
-	if (record->count == RECORD_FIELDS)
-		return;
+	if (record->count == record->room) {
+		record->room = record->room ? 2 * record->room : 32;
+		record->key = shmctl_need(
+			reallocarray(record->key, record->room, sizeof(*record->key)));
+		record->value = shmctl_need(
+			reallocarray(record->value, record->room, sizeof(*record->value)));
+	}
 	record->key[record->count] = shmctl_format("%.*s", (int)key_size, key);
 	record->value[record->count++] = shmctl_format("%s", value);
 }

@@ -12,7 +12,7 @@
 #include "client/shmctl.h"
 #include "proto/escape.h"
 
-static void *need(void *memory)
+void *shmctl_need(void *memory)
 {
 	if (!memory) {
 		fputs("shmctl: no memory\n", stderr);
@@ -24,7 +24,7 @@ static void *need(void *memory)
 char *shmctl_escape(const char *text)
 {
 	size_t size = strlen(text), room = 4 * size + 1;
-	char *shown = need(malloc(room));
+	char *shown = shmctl_need(malloc(room));
 
 	escape(shown, room, text, size);
 	return shown;
@@ -37,7 +37,7 @@ format_list(const char *format, va_list arguments)
 
 	if (vasprintf(&text, format, arguments) < 0)
 		text = NULL;
-	return need(text);
+	return shmctl_need(text);
 }
 
 char *shmctl_format(const char *format, ...)
@@ -123,9 +123,10 @@ void table_take(struct table *table, char *cell)
 {
 	if (table->count == table->room) {
 		table->room = table->room ? 2 * table->room : 64;
-		table->cell = need(reallocarray(table->cell, table->room, sizeof(*table->cell)));
+		table->cell = shmctl_need(
+			reallocarray(table->cell, table->room, sizeof(*table->cell)));
 	}
-	table->cell[table->count++] = need(cell);
+	table->cell[table->count++] = shmctl_need(cell);
 }
 
 void table_done(struct table *table)
@@ -233,11 +234,12 @@ void shmctl_json_field(json_t *object, const char *key, const char *value)
 		"connections-ever",
 		"contexts-ever",
 		"line",
+		"files-left-out",
 		"uid",
 		NULL,
 	};
 	static const char *const booleans[] = { "read-only", "sandboxed", "exec", NULL };
-	_cleanup_free_ char *name = need(strdup(key));
+	_cleanup_free_ char *name = shmctl_need(strdup(key));
 
 	/* As the C structures have it, and so that jq takes them without quotes. */
 	for (char *at = name; *at; at++)
@@ -265,7 +267,7 @@ int shmctl_flush(int status)
 
 int shmctl_json_print(json_t *document)
 {
-	int r = json_dumpf(need(document), stdout, JSON_INDENT(2));
+	int r = json_dumpf(shmctl_need(document), stdout, JSON_INDENT(2));
 
 	json_decref(document);
 	putchar('\n');

@@ -424,6 +424,20 @@ int stream_pools(struct broker *broker, struct caller *caller, const struct requ
 	return begin(broker, caller, request, stream, reply);
 }
 
+/* A field of a value as long as they get, and how many of them are left out. */
+#define FILE_ROOM 1100
+
+/* Behind all else: there may be more of them than a reply has room for. */
+static void status_files(const struct string_list *files, struct reply *reply)
+{
+	size_t i;
+
+	for (i = 0; i < files->count && reply->body_size + FILE_ROOM < REPLY_BODY_MAX; i++)
+		reply_field(reply, "file", "%s", files->string[i]);
+	if (i < files->count)
+		reply_field(reply, "files-left-out", "%zu", files->count - i);
+}
+
 int stream_status(struct broker *broker, struct caller *caller, const struct request *request,
 		  struct reply *reply)
 {
@@ -439,8 +453,6 @@ int stream_status(struct broker *broker, struct caller *caller, const struct req
 	reply_field(reply, "uptime-ms", "%llu",
 		    (unsigned long long)(clock_now_ms() - broker->started_ms));
 	reply_field(reply, "rules", "%zu", policy_rule_count(broker->policy));
-	for (size_t i = 0; i < policy_config(broker->policy)->files.count; i++)
-		reply_field(reply, "file", "%s", policy_config(broker->policy)->files.string[i]);
 	reply_field(reply, "connections", "%u", broker->quota.total[RESOURCE_CONNECTION]);
 	reply_field(reply, "contexts", "%u", broker->quota.total[RESOURCE_CONTEXT]);
 	reply_field(reply, "private-pools", "%u", store_private_count(broker->store));
@@ -457,6 +469,7 @@ int stream_status(struct broker *broker, struct caller *caller, const struct req
 	if (!keeper_has_table(broker->keeper, &why))
 		reply_field(reply, "pool-table", "%s: %s; %s", why.step, strerror(why.error),
 			    why.advice);
+	status_files(&policy_config(broker->policy)->files, reply);
 	reply_record_end(reply);
 	return 0;
 }

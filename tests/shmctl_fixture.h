@@ -28,7 +28,7 @@ static const char one_pool[] = "pools: { host: { path = \"@host@\" access = \"gr
 /* One run of the program. */
 struct ran {
 	int status;
-	char out[8192], err[2048];
+	char out[32768], err[2048];
 };
 
 /* A run, and what is expected of it; in that `@config@`, `@socket@` and `@contexts@` are the

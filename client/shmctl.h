@@ -89,6 +89,11 @@ int shmctl_fail_call(struct shmctl *ctl, const char *name, int error);
 void *shmctl_need(void *memory);
 /* What is shown: escaped, for free(). Memory that can't be had ends the program. */
 char *shmctl_escape(const char *text);
+/*
+ * Writes what may have been escaped before, or is a file's, which has lines: backslashes are left,
+ * bytes outside 0x20 to 0x7e become \xNN.
+ */
+void shmctl_put_tame(const char *text, size_t size, bool has_lines);
 char *shmctl_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* An object's name with its one leading slash, as it is; for free(). */
 char *shmctl_slashed(const char *name);
@@ -114,6 +119,8 @@ void shmctl_line(int width, const char *key, const char *value);
 void shmctl_json_text(json_t *object, const char *key, const char *text);
 /* A field of the broker's, with its type. */
 void shmctl_json_field(json_t *object, const char *key, const char *value);
+/* For jansson: a terminal gets ASCII alone, since UTF-8 has control characters, too. */
+size_t shmctl_json_flags(void);
 /* Prints the document and releases it. SHMCTL_DONE, or SHMCTL_FAILED when stdout is full. */
 int shmctl_json_print(json_t *document);
 /* An object's record, as stat and ls have it. In shmctl_list.c. */

@@ -106,12 +106,14 @@ static char *objects_cell(const struct record *record)
 {
 	const char *objects = record_get(record, "objects");
 	const char *limit = record_get(record, "objects-limit");
+	_cleanup_free_ char *text = NULL;
 
 	if (!objects || !limit)
 		return shmctl_format("-");
 	if (strcmp(limit, "0") == 0)
 		return shmctl_format("-");
-	return shmctl_format("%s/%s", objects, limit);
+	text = shmctl_format("%s/%s", objects, limit);
+	return shmctl_escape(text);
 }
 
 static void pool_row(struct pools *pools, const struct record *record)

@@ -74,17 +74,12 @@ static int find_place(struct place *place, struct config_source *source, const c
 }
 
 /* As it is on a pipe; control bytes are not for a terminal. */
-static void print_line(const char *line, size_t size)
+static void print_lines(const char *text, size_t size)
 {
-	if (isatty(STDOUT_FILENO)) {
-		for (size_t i = 0; i < size; i++)
-			if ((unsigned char)line[i] < 0x20 && line[i] != '\n' && line[i] != '\t')
-				printf("\\x%02x", (unsigned char)line[i]);
-			else
-				putchar(line[i]);
-		return;
-	}
-	fwrite(line, 1, size, stdout);
+	if (isatty(STDOUT_FILENO))
+		shmctl_put_tame(text, size, true);
+	else
+		fwrite(text, 1, size, stdout);
 }
 
 static int print_file(const char *path)
@@ -99,7 +94,7 @@ static int print_file(const char *path)
 		return shmctl_fail("%s: %s", path, strerror(errno));
 	printf("# %s\n", shown);
 	while ((size = fread(line, 1, sizeof(line), file)) > 0) {
-		print_line(line, size);
+		print_lines(line, size);
 		last = line[size - 1];
 	}
 	puts(last == '\n' ? "" : "\n");

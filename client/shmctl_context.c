@@ -49,7 +49,12 @@ int command_context(struct shmctl *ctl)
 		shmctl_json_text(document, "directory", directory);
 		status = shmctl_json_print(document);
 	} else {
-		puts(directory);
+		/* As it is for who goes on with it; the broker may have put anything there. */
+		if (isatty(STDOUT_FILENO))
+			shmctl_put_tame(directory, strlen(directory), false);
+		else
+			fputs(directory, stdout);
+		putchar('\n');
 		status = shmctl_flush(SHMCTL_DONE);
 	}
 	if (status == SHMCTL_DONE)

@@ -178,9 +178,10 @@ static void print_verdict(const struct record *record)
 	};
 	const char *name = record_get(record, "name"), *verdict = record_get(record, "verdict");
 	_cleanup_free_ char *shown = shmctl_escape(name ? name : "");
+	_cleanup_free_ char *shown_verdict = shmctl_escape(verdict ? verdict : "");
 	_cleanup_free_ char *rule = rule_text(record);
 
-	printf("%s: %s\n", shown, verdict ? verdict : "");
+	printf("%s: %s\n", shown, shown_verdict);
 	shmctl_line(11, "  rule", record_get(record, "rule") ? rule : "none matches");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
 		print_field(record, rows[i][0], rows[i][1]);
@@ -191,12 +192,13 @@ static void print_passed_over(const struct record *record, bool first)
 	const char *why = record_get(record, "passed-over");
 	_cleanup_free_ char *rule = rule_text(record);
 	_cleanup_free_ char *shown = shmctl_escape(rule);
-	/* Escaped by the broker, which knows which parts of it are others' words. */
-	_cleanup_free_ char *reason = shmctl_format("%s", why ? why : "");
 
 	if (first)
 		puts("passed over:");
-	printf("  %s: %s\n", shown, reason);
+	printf("  %s: ", shown);
+	/* Escaped by the broker, which knows which parts of it are others' words. */
+	shmctl_put_tame(why ? why : "", why ? strlen(why) : 0, false);
+	putchar('\n');
 }
 
 static json_t *record_json(const struct record *record)

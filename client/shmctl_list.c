@@ -152,8 +152,8 @@ json_t *shmctl_json_info(const struct shmb_info *info)
 	json_object_set_new(object, "uid", json_integer(info->uid));
 	json_object_set_new(object, "gid", json_integer(info->gid));
 	json_object_set_new(object, "mode", json_string(mode));
-	json_object_set_new(object, "pool", json_string(info->pool));
-	json_object_set_new(object, "owner", json_string(info->owner));
+	shmctl_json_text(object, "pool", info->pool);
+	shmctl_json_text(object, "owner", info->owner);
 	json_object_set_new(object, "temporary", json_boolean(info->flags & SHMB_INFO_TEMPORARY));
 	json_object_set_new(object, "sealed", json_boolean(info->flags & SHMB_INFO_SEALED));
 	json_object_set_new(object, "is_object",
@@ -231,9 +231,9 @@ static int find_placement(const struct record *record, void *userdata)
 static void json_placement(json_t *object, const struct placement *placement)
 {
 	if (*placement->huge)
-		json_object_set_new(object, "huge", json_string(placement->huge));
+		shmctl_json_text(object, "huge", placement->huge);
 	if (*placement->mpol)
-		json_object_set_new(object, "mpol", json_string(placement->mpol));
+		shmctl_json_text(object, "mpol", placement->mpol);
 }
 
 static void print_stat(const struct shmctl *ctl, const struct shmb_info *info,

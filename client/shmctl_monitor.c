@@ -25,13 +25,14 @@ static void print_line(const struct record *record)
 {
 	_cleanup_free_ char *slashed = shmctl_slashed(field(record, "name"));
 	_cleanup_free_ char *shown = shmctl_escape(slashed);
+	_cleanup_free_ char *event = shmctl_escape(field(record, "event"));
 	time_t now = time(NULL);
 	struct tm parts;
 	char at[16] = "";
 
 	if (localtime_r(&now, &parts))
 		strftime(at, sizeof(at), "%H:%M:%S", &parts);
-	printf("%s  %-7s", at, field(record, "event"));
+	printf("%s  %-7s", at, event);
 	if (record_get(record, "count")) {
 		print_field(record, "  ", "count");
 		puts(" events: they came faster than they were read");
@@ -62,7 +63,7 @@ static void print_json(const struct record *record)
 		}
 	}
 	json_object_set_new(object, "time", json_integer((json_int_t)time(NULL)));
-	json_dumpf(object, stdout, JSON_COMPACT);
+	json_dumpf(object, stdout, JSON_COMPACT | shmctl_json_flags());
 	putchar('\n');
 	json_decref(object);
 }

@@ -30,6 +30,18 @@ char *shmctl_escape(const char *text)
 	return shown;
 }
 
+void shmctl_put_tame(const char *text, size_t size, bool has_lines)
+{
+	for (size_t i = 0; i < size; i++) {
+		unsigned char byte = (unsigned char)text[i];
+
+		if ((byte >= 0x20 && byte <= 0x7e) || (has_lines && (byte == '\n' || byte == '\t')))
+			putchar(byte);
+		else
+			printf("\\x%02x", byte);
+	}
+}
+
 static char *__attribute__((format(printf, 1, 0)))
 format_list(const char *format, va_list arguments)
 {
@@ -265,9 +277,14 @@ int shmctl_flush(int status)
 	return SHMCTL_FAILED;
 }
 
+size_t shmctl_json_flags(void)
+{
+	return isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0;
+}
+
 int shmctl_json_print(json_t *document)
 {
-	int r = json_dumpf(shmctl_need(document), stdout, JSON_INDENT(2));
+	int r = json_dumpf(shmctl_need(document), stdout, JSON_INDENT(2) | shmctl_json_flags());
 
 	json_decref(document);
 	putchar('\n');

@@ -8,10 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/fd.h"
+#include "proto/packet.h"
 #include "tests/shmctl_fixture.h"
 
 /* A shell's lines, in which $shmctl is the program. */
@@ -146,6 +149,164 @@ START_TEST(however_many_files_there_are_status_tells_the_counters)
 }
 END_TEST
 
+/* What a terminal would obey. */
+#define EVIL                                                                                       \
+	"\033]0;x\007\xc2\x9b"                                                                     \
+	"1m\x9b"
+
+/* A reply to a request of the kind, whatever it says. */
+struct evil_answer {
+	const char *arguments[ARGUMENTS];
+	uint16_t operation;
+	const char *body;
+	size_t size;
+	const char *shown; /* among other things; NULL: not looked at */
+};
+
+static void send_answer(int fd, const struct wire_request *request,
+			const struct evil_answer *answer)
+{
+	struct {
+		struct wire_reply head;
+		uint8_t kinds[8];
+	} packet = { .head = { .serial = request->serial, .operation = request->operation } };
+	struct iovec parts[] = {
+		{ &packet, sizeof(packet.head) },
+		{ (void *)answer->body, answer->size },
+	};
+	struct fdlist fds = { 0 };
+
+	if (request->operation != answer->operation) {
+		packet.head.status = ENOENT;
+		parts[1].iov_len = 0;
+	} else if (request->operation == WIRE_CREATE_CONTEXT) {
+		fdlist_take(&fds, dup(fd), WIRE_FD_HOLD);
+		packet.head.fd_count = 1;
+		packet.kinds[0] = WIRE_FD_HOLD;
+		parts[0].iov_len = sizeof(packet);
+	}
+	packet_send(fd, parts, 2, &fds, 0);
+	fdlist_close(&fds);
+}
+
+/* For one client, until that ends. */
+static void serve_evil(int listener, const struct evil_answer *answer)
+{
+	struct wire_hello hello = {
+		.magic = WIRE_MAGIC,
+		.version_min = 1,
+		.version_max = 1,
+		.size = sizeof(hello),
+		.fds_max = 1,
+		.packet_max = WIRE_REQUEST_MAX,
+	};
+	struct iovec part = { &hello, sizeof(hello) };
+	_Alignas(8) char packet[WIRE_REQUEST_MAX];
+	int fd = accept(listener, NULL, NULL);
+
+	packet_send(fd, &part, 1, NULL, 0);
+	recv(fd, packet, sizeof(packet), 0);
+	while (recv(fd, packet, sizeof(packet), 0) > 0)
+		send_answer(fd, (const struct wire_request *)packet, answer);
+	_exit(0);
+}
+
+/* What it writes on a terminal: its status. */
+static int run_on_terminal(const char *const *arguments, char *ret, size_t size)
+{
+	_cleanup_close_ int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	_cleanup_close_ int in = shmctl_memory_file("");
+	size_t used = 0;
+	ssize_t n;
+	int side, status;
+
+	ck_assert_int_eq(grantpt(terminal) | unlockpt(terminal), 0);
+	side = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	status = shmctl_wait(shmctl_start(arguments, in, side, side));
+	close(side);
+	while ((n = read(terminal, ret + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	ret[used] = '\0';
+	return status;
+}
+
+static void check_tame(const char *text)
+{
+	for (const char *at = text; *at; at++)
+		ck_assert_msg((*at >= 0x20 && *at <= 0x7e) || *at == '\n' || *at == '\r',
+			      "byte %#x behind %.*s", (unsigned char)*at, (int)(at - text), text);
+}
+
+#define ANSWER(operation, body) operation, body, sizeof(body) - 1
+
+START_TEST(nothing_that_a_broker_says_commands_the_terminal)
+{
+	static const struct evil_answer rows[] = {
+		{ { "explain", "/x" },
+		  ANSWER(WIRE_EXPLAIN,
+			 "name=" EVIL "\0verdict=" EVIL "\0rule=" EVIL "\0" EVIL "=" EVIL
+			 "\0\0file=" EVIL "\0passed-over=\\x0a\n" EVIL "\0\0"),
+		  "\\x0a\\x0a\\x1b]0;x\\x07\\xc2\\x9b1m\\x9b\r\n" },
+		{ { "monitor" },
+		  ANSWER(WIRE_MONITOR,
+			 "event=" EVIL "\0pool=" EVIL "\0name=" EVIL "\0reason=" EVIL "\0\0"),
+		  "  \\x1b]0;x\\x07\\xc2\\x9b1m\\x9b  " },
+		{ { "pools" },
+		  ANSWER(WIRE_POOLS, "pool=" EVIL "\0objects=" EVIL "\0objects-limit=" EVIL
+				     "\0size=" EVIL "\0why=" EVIL "\0\0"),
+		  NULL },
+		{ { "status" },
+		  ANSWER(WIRE_STATUS,
+			 "version=" EVIL "\0file=" EVIL "\0" EVIL "=1\0pid=" EVIL "\0\0"),
+		  NULL },
+		{ { "context", "--app=x", "--stdin" },
+		  ANSWER(WIRE_CREATE_CONTEXT, "/" EVIL),
+		  NULL },
+	};
+	_cleanup_close_ int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char text[8192];
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/evil", test_directory());
+	ck_assert_int_eq(bind(listener, (const struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	setenv("SHMBROKER_SOCKET", address.sun_path, 1);
+	setenv("NO_COLOR", "1", 1);
+	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(*rows); i++) {
+		const struct evil_answer *row = &rows[i / 2];
+		/* Text, then JSON. */
+		const char *arguments[ARGUMENTS] = { i % 2 ? "--json" : "--no-pager" };
+		pid_t broker = fork();
+
+		if (broker == 0)
+			serve_evil(listener, row);
+		memcpy(arguments + 1, row->arguments, sizeof(arguments) - sizeof(*arguments));
+		ck_assert_msg(run_on_terminal(arguments, text, sizeof(text)) == 0, "%s", text);
+		check_tame(text);
+		if (row->shown && i % 2 == 0)
+			ck_assert_msg(strstr(text, row->shown) != NULL, "%s", text);
+		ck_assert_int_eq(shmctl_wait(broker), 0);
+	}
+	unlink(address.sun_path);
+}
+END_TEST
+
+START_TEST(nothing_that_stands_in_a_configuration_commands_the_terminal)
+{
+	struct fixture fixture;
+	char text[8192];
+
+	shmctl_begin(&fixture, one_pool);
+	fixture_configure(&fixture, "# " EVIL "\n");
+	ck_assert_int_eq(run_on_terminal((const char *const[ARGUMENTS]){ "check-config", "--cat",
+									 fixture.config },
+					 text, sizeof(text)),
+			 0);
+	check_tame(text);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *shmctl_case_of_edges(void)
 {
 	TCase *test = tcase_create("edges");
@@ -155,5 +316,7 @@ TCase *shmctl_case_of_edges(void)
 	tcase_add_test(test, an_object_is_never_a_standard_descriptor);
 	tcase_add_test(test, a_closed_input_has_ended_and_is_closed_for_the_command_too);
 	tcase_add_test(test, however_many_files_there_are_status_tells_the_counters);
+	tcase_add_test(test, nothing_that_a_broker_says_commands_the_terminal);
+	tcase_add_test(test, nothing_that_stands_in_a_configuration_commands_the_terminal);
 	return test;
 }

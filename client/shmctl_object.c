@@ -61,7 +61,7 @@ static int print_info(struct shmctl *ctl, const char *name)
 
 	if (r == 0)
 		return shmctl_json_print(shmctl_json_info(&info));
-	/* Who may create need not be allowed to look: the name is what is known. */
+	/* Who may create need not be allowed to look, or it has gone: the name is what is known. */
 	document = json_object();
 	shmctl_json_text(document, "name", slashed);
 	return shmctl_json_print(document);
@@ -332,5 +332,7 @@ int command_wait(struct shmctl *ctl)
 	if (r < 0)
 		return SHMCTL_FAILED;
 	r = shmb_wait(ctl->c, ctl->argument[0], timeout_ms);
-	return r < 0 ? shmctl_fail_call(ctl, ctl->argument[0], r) : SHMCTL_DONE;
+	if (r < 0)
+		return shmctl_fail_call(ctl, ctl->argument[0], r);
+	return shmctl_has(ctl, OPTION_JSON) ? print_info(ctl, ctl->argument[0]) : SHMCTL_DONE;
 }

@@ -86,6 +86,32 @@ START_TEST(a_closed_input_has_ended_and_is_closed_for_the_command_too)
 }
 END_TEST
 
+START_TEST(wait_tells_of_the_object_in_json)
+{
+	struct fixture fixture;
+	static struct ran ran;
+	json_t *document;
+
+	shmctl_begin(&fixture, one_pool);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "create", "/x", "4K" }, NULL);
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "wait", "/x" }, NULL);
+	ck_assert_int_eq(ran.status, 0);
+	ck_assert_str_eq(ran.out, "");
+	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "wait", "/x", "--json" }, NULL);
+	ck_assert_int_eq(ran.status, 0);
+	document = json_loads(ran.out, 0, NULL);
+	ck_assert_str_eq(json_string_value(json_object_get(document, "name")), "/x");
+	ck_assert_int_eq(json_integer_value(json_object_get(document, "size")), 4096);
+	json_decref(document);
+	shmctl_run(&ran,
+		   (const char *const[ARGUMENTS]){ "wait", "/none", "--json", "--timeout=0s" },
+		   NULL);
+	ck_assert_int_eq(ran.status, 1);
+	ck_assert_str_eq(ran.out, "");
+	fixture_stop(&fixture);
+}
+END_TEST
+
 /* In the directory of the fixture's own, which are the configuration from the next reload on. */
 static void add_files(struct fixture *fixture, int count, int name_size)
 {
@@ -315,6 +341,7 @@ TCase *shmctl_case_of_edges(void)
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_add_test(test, an_object_is_never_a_standard_descriptor);
 	tcase_add_test(test, a_closed_input_has_ended_and_is_closed_for_the_command_too);
+	tcase_add_test(test, wait_tells_of_the_object_in_json);
 	tcase_add_test(test, however_many_files_there_are_status_tells_the_counters);
 	tcase_add_test(test, nothing_that_a_broker_says_commands_the_terminal);
 	tcase_add_test(test, nothing_that_stands_in_a_configuration_commands_the_terminal);

@@ -124,14 +124,17 @@ static int check_rights(const char *text)
 static int compose(struct question *question, const struct shmctl *ctl)
 {
 	const char *rights = ctl->count > 1 ? ctl->argument[1] : NULL;
+	struct name name = name_strip(ctl->argument[0], strlen(ctl->argument[0]));
 	int status = rights ? check_rights(rights) : SHMCTL_DONE;
 
 	if (status != SHMCTL_DONE)
 		return status;
+	if (name.size > WIRE_NAME_MAX)
+		return shmctl_fail("/%s: no object can have this name", name.text);
 	question->stream = open_memstream(&question->text, &question->size);
 	if (!question->stream)
 		return shmctl_fail("no memory");
-	ask(question, "name", ctl->argument[0]);
+	ask(question, "name", name.text);
 	if (rights)
 		ask(question, "wanted", rights);
 	status = ask_who(question, ctl);
@@ -139,7 +142,8 @@ static int compose(struct question *question, const struct shmctl *ctl)
 		status = shmctl_fail("no memory");
 	if (status == SHMCTL_DONE &&
 	    question->size > WIRE_REQUEST_MAX - sizeof(struct wire_request))
-		status = shmctl_fail("the question is too long: that user is in too many groups");
+		status = shmctl_fail("the question is too long: a user in too many groups, or a "
+				     "unit or app of too long a name");
 	return status;
 }
 

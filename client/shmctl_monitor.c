@@ -84,8 +84,11 @@ int command_monitor(struct shmctl *ctl)
 {
 	const char *pattern = ctl->count > 0 ? ctl->argument[0] : "";
 	struct name stripped = name_strip(pattern, strlen(pattern));
-	int r = shmctl_connect(ctl);
+	int r;
 
+	if (stripped.size > WIRE_NAME_MAX)
+		return shmctl_fail("a pattern has at most 255 bytes");
+	r = shmctl_connect(ctl);
 	if (r < 0)
 		return SHMCTL_FAILED;
 	shmb_set_timeout(ctl->c, -1);

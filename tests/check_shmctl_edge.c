@@ -86,6 +86,30 @@ START_TEST(a_closed_input_has_ended_and_is_closed_for_the_command_too)
 }
 END_TEST
 
+START_TEST(what_is_too_long_is_told_so)
+{
+	static const struct script scripts[] = {
+		{ "$shmctl explain $long 2>&1 | cut -c 5009-", 0,
+		  ": no object can have this name\n", "" },
+		{ "$shmctl explain --unit=$long /x", 1, "",
+		  "shmctl: the question is too long: a user in too many groups, or a unit or app "
+		  "of too long a name\n" },
+		{ "$shmctl monitor $long", 1, "", "shmctl: a pattern has at most 255 bytes\n" },
+		{ "$shmctl monitor //$(echo $long | cut -c -256)", 1, "",
+		  "shmctl: a pattern has at most 255 bytes\n" },
+	};
+	struct fixture fixture;
+	char name[5000];
+
+	memset(name, 'x', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	setenv("long", name, 1);
+	shmctl_begin(&fixture, one_pool);
+	CHECK_SCRIPTS(scripts);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(wait_tells_of_the_object_in_json)
 {
 	struct fixture fixture;
@@ -341,6 +365,7 @@ TCase *shmctl_case_of_edges(void)
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_add_test(test, an_object_is_never_a_standard_descriptor);
 	tcase_add_test(test, a_closed_input_has_ended_and_is_closed_for_the_command_too);
+	tcase_add_test(test, what_is_too_long_is_told_so);
 	tcase_add_test(test, wait_tells_of_the_object_in_json);
 	tcase_add_test(test, however_many_files_there_are_status_tells_the_counters);
 	tcase_add_test(test, nothing_that_a_broker_says_commands_the_terminal);

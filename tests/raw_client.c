@@ -13,7 +13,7 @@
 #include "daemon/fd.h"
 
 /* Only a broker that hangs lets this pass. */
-#define GUARD_S 30
+#define GUARD_S 100
 
 int raw_connect(const char *path)
 {

@@ -8,9 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -57,7 +61,8 @@ static bool is_valid(const struct shmb *c, int directory)
 
 /*
  * What is made there is made with this process's rights, which may be more than the broker's: so it
- * must be a tmpfs of nobody else's, which is mounted nowhere.
+ * must be a tmpfs of nobody else's, which is mounted nowhere. What is mounted below it
+ * open_beneath() doesn't enter.
  */
 static bool can_be_pool(int directory, const struct stat *st)
 {
@@ -69,10 +74,60 @@ static bool can_be_pool(int directory, const struct stat *st)
 	       above.st_dev == st->st_dev && above.st_ino == st->st_ino;
 }
 
-/* Takes the descriptors: the twin's, and where the rule writes the other one. 0 or -errno. */
+/* The third word of each line, proc_pid_mountinfo(5); the buffer's end may be anywhere. */
+struct mountinfo {
+	char device[32];
+	size_t size;
+	int word;
+};
+
+static bool has_device(struct mountinfo *at, const char *text, size_t size, const char *device)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (text[i] != ' ' && text[i] != '\n') {
+			if (at->word == 2 && at->size < sizeof(at->device) - 1)
+				at->device[at->size++] = text[i];
+			continue;
+		}
+		at->device[at->size] = '\0';
+		if (at->word == 2 && strcmp(at->device, device) == 0)
+			return true;
+		at->size = 0;
+		at->word = text[i] == '\n' ? 0 : at->word + 1;
+	}
+	return false;
+}
+
+/*
+ * Whether this process sees a mount of that file system: a clone of the machine's own /run passes
+ * for one that is mounted nowhere. Where it can't be told it may be.
+ */
+static bool may_be_mounted(dev_t dev)
+{
+	_cleanup_close_ int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	struct mountinfo at = { .word = 0 };
+	char text[2048], device[32];
+	ssize_t n;
+
+	if (fd < 0)
+		return true;
+	snprintf(device, sizeof(device), "%u:%u", major(dev), minor(dev));
+	do {
+		n = read(fd, text, sizeof(text));
+		if (n > 0 && has_device(&at, text, (size_t)n, device))
+			return true;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	return n < 0;
+}
+
+/*
+ * Takes the descriptors: the twin's, and where the rule writes the other one. 0, -EPROTO, or
+ * -EAGAIN: it may be good, and the broker is to be asked all the same.
+ */
 static int take_directories(struct shmb_directories *d, struct fdlist *fds, bool is_writable)
 {
 	struct stat st, twin;
+	int r = -EPROTO;
 
 	d->read_only = shmb_move_up(fds->fd[0]);
 	d->writable = is_writable ? shmb_move_up(fds->fd[1]) : -EBADF;
@@ -81,19 +136,20 @@ static int take_directories(struct shmb_directories *d, struct fdlist *fds, bool
 		goto refused;
 	d->dev = twin.st_dev;
 	d->ino = twin.st_ino;
-	if (!is_writable)
+	if (is_writable && (fstat(d->writable, &st) < 0 || !is_same_directory(d, &st) ||
+			    !can_be_pool(d->writable, &st)))
+		goto refused;
+	if (!may_be_mounted(d->dev))
 		return 0;
-	if (fstat(d->writable, &st) == 0 && is_same_directory(d, &st) &&
-	    can_be_pool(d->writable, &st))
-		return 0;
+	r = -EAGAIN;
 refused:
 	fd_close(d->read_only);
 	fd_close(d->writable);
 	d->read_only = d->writable = -EBADF;
-	return -EPROTO;
+	return r;
 }
 
-/* 0 or -errno: a reply that can't be. */
+/* 0, -EPROTO: a reply that can't be, or -EAGAIN: one that this process doesn't use. */
 static int take(struct shmb *c, struct shmb_reply *reply)
 {
 	struct shmb_delegation *d = &c->delegation;
@@ -103,6 +159,7 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 		uint64_t generation;
 	} body;
 	bool is_writable;
+	int r;
 
 	_Static_assert(sizeof(body) ==
 			       sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply),
@@ -116,8 +173,11 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 	if (reply->fds.count != (is_writable ? 2 : 1) || reply->fds.kind[0] != WIRE_FD_DIRECTORY ||
 	    (is_writable && reply->fds.kind[1] != WIRE_FD_DIRECTORY))
 		return shmb_broken(c, "a delegation without its directories");
-	if (take_directories(&d->directories, &reply->fds, is_writable) < 0)
+	r = take_directories(&d->directories, &reply->fds, is_writable);
+	if (r == -EPROTO)
 		return shmb_broken(c, "a directory that is no private pool's");
+	if (r < 0)
+		return r;
 	d->generation = (int64_t)body.generation;
 	d->elsewhere_size = reply->body_size - head;
 	memcpy(d->elsewhere, reply->body + head, d->elsewhere_size);
@@ -181,15 +241,34 @@ static bool is_ours(const struct shmb_delegation *d, struct name name, char text
 }
 
 /* Without O_TRUNC: what has the name is looked at first. Never blocks at a FIFO or a lease. */
-static int kernel_flags(uint32_t flags)
+static uint64_t kernel_flags(uint32_t flags)
 {
 	int access = O_RDONLY;
 
 	if (flags & WIRE_WRITE)
 		access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
-	return access | (flags & WIRE_CREATE ? O_CREAT : 0) |
+	return (uint64_t)access | (flags & WIRE_CREATE ? O_CREAT : 0) |
 	       (flags & WIRE_EXCLUSIVE ? O_EXCL : 0) | (flags & WIRE_APPEND ? O_APPEND : 0) |
 	       O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+}
+
+/*
+ * Never what is mounted over the name: a broker can do that in a directory of its own making, and
+ * openat(2) would go there (openat2(2) is Linux 5.6; where it is forbidden the broker is asked).
+ */
+static int open_beneath(int directory, const char *name, uint32_t flags, mode_t mode)
+{
+	struct open_how how = {
+		.flags = kernel_flags(flags),
+		.mode = flags & WIRE_CREATE ? mode & 0777 : 0,
+		.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd;
+
+	do {
+		fd = syscall(SYS_openat2, directory, name, &how, sizeof(how));
+	} while (fd < 0 && errno == EINTR);
+	return (int)fd;
 }
 
 /* What only says that the broker has more rights than we, or knows better what this is. */
@@ -253,9 +332,7 @@ int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t
 		return r;
 	if (!is_ours(d, wanted->name, text))
 		return -EAGAIN;
-	do {
-		fd = openat(*directory, text, kernel_flags(wire->flags), mode & 0777);
-	} while (fd < 0 && errno == EINTR);
+	fd = open_beneath(*directory, text, wire->flags, mode);
 	if (fd < 0)
 		return is_for_broker(errno) ? -EAGAIN : failed(c, errno);
 	if (settle(fd, wire->flags))
@@ -274,6 +351,7 @@ int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *ti
 		return r;
 	if (!is_ours(d, name, text))
 		return -EAGAIN;
+	/* A name, whatever is mounted over it. */
 	if (unlinkat(d->directories.writable, text, 0) == 0)
 		return 0;
 	return is_for_broker(errno) ? -EAGAIN : failed(c, errno);

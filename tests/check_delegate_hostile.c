@@ -5,19 +5,24 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <locale.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/delegate_fixture.h"
 #include "tests/native.h"
 #include "tests/raw_client.h"
+#include "tests/sandbox.h"
 #include "tests/store_fixture.h"
 
 /* Whatever is asked, and nobody waits for anybody. */
@@ -400,6 +405,126 @@ START_TEST(a_directory_of_the_machines_is_no_pool)
 }
 END_TEST
 
+static const char rights[] = "what only the program may write";
+
+static void fill(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert(fd >= 0 && write(fd, rights, sizeof(rights)) == sizeof(rights));
+	close(fd);
+}
+
+/* In a user namespace of the broker's own, where anybody may mount: "pool" with "covered" in it,
+ * over which "target" is mounted. -1: it can't be had. */
+static int covered_pool(const char *directory)
+{
+	const struct timespec times[2] = { { .tv_sec = 1700000000 }, { .tv_nsec = UTIME_OMIT } };
+	int tree;
+
+	if (chdir(directory) < 0 || !sandbox_enter_user(geteuid(), getegid(), CLONE_NEWNS) ||
+	    mount("none", "pool", "tmpfs", 0, "mode=0777") < 0)
+		return -1;
+	tree = open("pool/covered", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (tree < 0 || close(tree) < 0 || mount("target", "pool/covered", NULL, MS_BIND, NULL) < 0)
+		return -1;
+	if (utimensat(AT_FDCWD, "pool", times, 0) < 0)
+		return -1;
+	tree = open_tree(AT_FDCWD, "pool", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	return openat(tree, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Of a directory that isn't the broker's, and whose time says that it is delegated. */
+static int cloned_directory(const char *directory)
+{
+	int tree;
+
+	if (chdir(directory) < 0 || !sandbox_enter_user(geteuid(), getegid(), CLONE_NEWNS))
+		return -1;
+	tree = open_tree(AT_FDCWD, "pool", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	return openat(tree, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A broker that gives what `make` has made of the test's directory. */
+static struct shmb *connect_to_liar(int (*make)(const char *directory), pid_t *ret_pid)
+{
+	const char *directory = test_directory();
+	struct liar liar = { .is_writable = true };
+	char path[108];
+	struct shmb *c;
+
+	liar.listener = listen_at(path);
+	*ret_pid = fork();
+	if (*ret_pid == 0) {
+		liar.directory = make(directory);
+		if (liar.directory < 0) {
+			fprintf(stderr, "no directory to lie with: %s\n", strerror(errno));
+			_exit(1);
+		}
+		lie(&liar);
+	}
+	close(liar.listener);
+	ck_assert_msg(shmb_connect(&c, path) == 0, "%s", shmb_reason(NULL));
+	unlink(path);
+	return c;
+}
+
+START_TEST(what_is_mounted_over_a_name_is_not_entered)
+{
+	static const int flags[] = { O_RDONLY, O_RDWR, O_WRONLY | O_TRUNC, O_RDWR | O_CREAT,
+				     O_RDWR | O_CREAT | O_EXCL };
+	char target[128], pool[128];
+	struct stat st;
+	struct shmb *c;
+	pid_t pid;
+	int fd;
+
+	NEEDS_TABLE;
+	snprintf(target, sizeof(target), "%s/target", test_directory());
+	snprintf(pool, sizeof(pool), "%s/pool", test_directory());
+	fill(target);
+	ck_assert_int_eq(mkdir(pool, 0777), 0);
+	c = connect_to_liar(covered_pool, &pid);
+	/* It is a pool otherwise. */
+	fd = shmb_open(c, "/plain", O_RDWR | O_CREAT, 0600);
+	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+	close(fd);
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		ck_assert_int_eq(shmb_open(c, "/covered", flags[i], 0600), -EACCES);
+	shmb_unlink(c, "/covered");
+	ck_assert_int_eq(stat(target, &st), 0);
+	ck_assert_int_eq(st.st_size, sizeof(rights));
+	shmb_disconnect(c);
+	waitpid(pid, NULL, 0);
+}
+END_TEST
+
+START_TEST(a_clone_of_the_machines_directory_is_no_pool)
+{
+	const struct timespec times[2] = { { .tv_sec = 1700000000 }, { .tv_nsec = UTIME_OMIT } };
+	char pool[128], object[160];
+	struct statfs fs;
+	struct stat st;
+	struct shmb *c;
+	pid_t pid;
+
+	NEEDS_TABLE;
+	TEST_NEEDS(statfs(test_directory(), &fs) == 0 && fs.f_type == TMPFS_MAGIC, "no tmpfs");
+	snprintf(pool, sizeof(pool), "%s/pool", test_directory());
+	snprintf(object, sizeof(object), "%s/x", pool);
+	ck_assert_int_eq(mkdir(pool, 0777), 0);
+	fill(object);
+	ck_assert_int_eq(utimensat(AT_FDCWD, pool, times, 0), 0);
+	c = connect_to_liar(cloned_directory, &pid);
+	ck_assert_int_eq(shmb_open(c, "/y", O_RDWR | O_CREAT, 0600), -EACCES);
+	ck_assert_int_eq(shmb_open(c, "/x", O_RDWR | O_TRUNC, 0600), -EACCES);
+	ck_assert_int_eq(shmb_unlink(c, "/x"), -EACCES);
+	ck_assert(stat(object, &st) == 0 && st.st_size == sizeof(rights));
+	shmb_disconnect(c);
+	waitpid(pid, NULL, 0);
+}
+END_TEST
+
 /* Deeper than a broker would go down, and it goes all the same. */
 START_TEST(a_dropped_pool_is_emptied_however_deep)
 {
@@ -457,5 +582,7 @@ TCase *delegate_case_of_hostile(void)
 	tcase_add_test(tests, its_time_can_be_changed_by_others);
 	tcase_add_test(tests, a_dropped_pool_is_emptied_however_deep);
 	tcase_add_loop_test(tests, a_directory_of_the_machines_is_no_pool, 0, 8);
+	tcase_add_test(tests, what_is_mounted_over_a_name_is_not_entered);
+	tcase_add_test(tests, a_clone_of_the_machines_directory_is_no_pool);
 	return tests;
 }

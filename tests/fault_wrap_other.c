@@ -153,6 +153,8 @@ static enum fault_call row_of(long number)
 		return FAULT_pidfd_open;
 	case SYS_getdents64:
 		return FAULT_getdents64;
+	case SYS_openat2:
+		return FAULT_openat;
 	case SYS_pivot_root:
 		return FAULT_pivot_root;
 	default:

@@ -127,17 +127,32 @@ static int late(struct shmb *c, int error)
 	return shmb_fail(c, error, "the broker can't be asked: %s", strerrordesc_np(-error));
 }
 
+/* 0 is left to nobody: a reply to it was never asked for. */
+static uint32_t next_serial(struct shmb *c)
+{
+	if (++c->serial == 0)
+		c->serial = 1;
+	return c->serial;
+}
+
+void shmb_post(struct shmb *c, struct iovec *parts, size_t part_count)
+{
+	struct wire_request *request = parts[0].iov_base;
+
+	if (c->error)
+		return;
+	request->serial = next_serial(c);
+	packet_send(c->socket, parts, part_count, NULL, MSG_DONTWAIT);
+}
+
 int shmb_send(struct shmb_exchange *x, struct iovec *parts, size_t part_count)
 {
 	struct wire_request *request = parts[0].iov_base;
 	struct shmb *c = x->c;
 	int r;
 
-	/* 0 is left to nobody: a reply to it was never asked for. */
-	if (++c->serial == 0)
-		c->serial = 1;
-	*request = (struct wire_request){ .serial = c->serial, .operation = x->operation };
-	x->serial = c->serial;
+	x->serial = next_serial(c);
+	*request = (struct wire_request){ .serial = x->serial, .operation = x->operation };
 	c->created = false;
 	for (;;) {
 		r = packet_send(c->socket, parts, part_count, NULL, MSG_DONTWAIT);

@@ -112,6 +112,12 @@ int shmb_begin(struct shmb *c);
 int shmb_send(struct shmb_exchange *x, struct iovec *parts, size_t part_count);
 
 /*
+ * Sends one with its operation filled in that nobody waits for, if there is room for it: its reply
+ * is dropped by the next call, which knows the serial to be an earlier one's.
+ */
+void shmb_post(struct shmb *c, struct iovec *parts, size_t part_count);
+
+/*
  * The next reply: 0, or -errno: the broker's status too, whose text is the reason then. ret->fds
  * is empty on failure. -EPROTO and -ECONNRESET break the connection.
  */
@@ -176,8 +182,11 @@ int shmb_want(struct shmb_wanted *ret, struct shmb *c, const char *name,
 int shmb_want_new(struct shmb_wanted *wanted, struct shmb *c, const struct shmb_how *how);
 int shmb_ask_open(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadline deadline,
 		  bool patient);
-/* PUBLISH of a checked name; flags: WIRE_REPLACE, WIRE_DISCARD. */
+/* PUBLISH of a checked name; flags: WIRE_REPLACE. */
 int shmb_ask_publish(struct shmb *c, struct name name, uint64_t flags, shmb_deadline deadline);
+/* What was opened unpublished under this name, or may have been, is not wanted. Keeps the reason.
+ */
+void shmb_discard(struct shmb *c, struct name name);
 /* reserve.c: SHMB_RESERVE. */
 int shmb_open_reserved(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadline deadline);
 /* WAIT for a checked name; interruptible. */
@@ -226,10 +235,7 @@ int shmb_look_for_broker(void);
  */
 typedef int (*shmb_raw_fn)(const char *body, size_t body_size, struct fdlist *fds, void *userdata);
 
-/*
- * The broker need not go on with it. Nothing waits for it: replies that are under way are dropped
- * by the next call, which knows their serial to be an earlier one's.
- */
+/* The broker need not go on with it. Nothing waits for it. */
 void shmb_cancel(struct shmb *c, uint32_t serial);
 
 /*

@@ -184,7 +184,11 @@ int shmb_ask_open(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadlin
 	r = shmb_receive(&x, &reply);
 	if (r == 0)
 		return opened(c, &reply);
-	if (c->created && !(wire.options & WIRE_UNPUBLISHED))
+	/* Or the broker would hold it, and the name, until the connection ends: it reads our
+	 * packets in their order, so whatever is asked next finds it gone. */
+	if (wire.options & WIRE_UNPUBLISHED && (c->created || r == -ETIMEDOUT))
+		shmb_discard(c, wanted->name);
+	else if (c->created)
 		undo_create(c, wanted->name, deadline);
 	return r;
 }
@@ -236,6 +240,17 @@ int shmb_ask_publish(struct shmb *c, struct name name, uint64_t flags, shmb_dead
 	struct iovec parts[] = { { &wire, sizeof(wire) }, { (char *)name.text, name.size } };
 
 	return ask_nothing(&x, parts, 2);
+}
+
+void shmb_discard(struct shmb *c, struct name name)
+{
+	struct wire_publish wire = {
+		.request = { .operation = WIRE_PUBLISH },
+		.flags = WIRE_DISCARD,
+	};
+	struct iovec parts[] = { { &wire, sizeof(wire) }, { (char *)name.text, name.size } };
+
+	shmb_post(c, parts, 2);
 }
 
 /* The flag is the library's own affair, and nothing on the wire. */

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "client/internal.h"
 
@@ -24,12 +23,7 @@ void shmb_cancel(struct shmb *c, uint32_t serial)
 	};
 	struct iovec part = { &wire, sizeof(wire) };
 
-	if (c->error)
-		return;
-	if (++c->serial == 0)
-		c->serial = 1;
-	wire.request.serial = c->serial;
-	packet_send(c->socket, &part, 1, NULL, MSG_DONTWAIT);
+	shmb_post(c, &part, 1);
 }
 
 /* Until the last reply, or until the caller has enough. Each part has the whole time. */

@@ -86,13 +86,7 @@ static int make(struct shmb *c, struct shmb_wanted wanted, shmb_deadline deadlin
 		return fd;
 	fd_close(fd);
 	/* Or the broker would hold it, and the name, until the connection ends. */
-	if (!c->error) {
-		char reason[SHMB_REASON_SIZE];
-
-		memcpy(reason, c->reason, sizeof(reason));
-		shmb_ask_publish(c, wanted.name, WIRE_DISCARD, shmb_deadline_in(c->timeout_ms));
-		memcpy(c->reason, reason, sizeof(reason));
-	}
+	shmb_discard(c, wanted.name);
 	return r;
 }
 

@@ -175,7 +175,8 @@ int shmb_open(struct shmb *c, const char *name, int oflag, mode_t mode);
  *
  * SHMB_UNPUBLISHED: an object of that size without a name, to be filled and then
  * published on this connection under this name. A second of that name on a connection is
- * -EEXIST. Not published, it goes with the connection.
+ * -EEXIST. Not published, it goes with the connection. An open that ends in -ETIMEDOUT, or for which
+ * there was no descriptor, gives up what is unpublished under its name.
  * SHMB_SEALED: its size never changes. shmb_publish() lets nobody write to it any more, through
  * whatever descriptor, its owner and root included: only a mapping that was there before goes on
  * writing. So map it first; no reader of it can be hit by a SIGBUS once fallocate(2) has had all

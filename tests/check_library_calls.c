@@ -341,6 +341,72 @@ START_TEST(name_is_removed_when_its_descriptor_is_lost)
 }
 END_TEST
 
+/* The broker would hold it as long as there is the connection, and the name with it. */
+static bool was_given_up(void)
+{
+	struct {
+		struct wire_publish head;
+		char name[8];
+	} asked;
+	ssize_t n = recv(fake_peer, &asked, sizeof(asked), MSG_DONTWAIT);
+
+	return n == (ssize_t)sizeof(asked.head) + 1 &&
+	       asked.head.request.operation == WIRE_PUBLISH && asked.head.flags == WIRE_DISCARD &&
+	       asked.name[0] == 'a';
+}
+
+static int lose_unpublished(void *argument)
+{
+	const struct shmb_how how = { .oflag = O_RDWR, .size = 1, .flags = SHMB_UNPUBLISHED };
+	struct shmb *c = fake_connected();
+	struct fake_packet packet;
+	struct rlimit limit;
+	struct wire_open asked;
+	size_t size = fake_open_reply(&packet, 1);
+
+	(void)argument;
+	packet.rest[8] = WIRE_CREATED;
+	fake_say(&packet, size, 1);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 64;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	while (dup(0) >= 0)
+		;
+	EXPECT(shmb_open_how(c, "a", &how, sizeof(how)) == -EMFILE);
+	EXPECT(recv(fake_peer, &asked, sizeof(asked), MSG_DONTWAIT) > 0);
+	EXPECT(was_given_up());
+	return 0;
+}
+
+START_TEST(unpublished_objects_that_did_not_arrive_are_given_up)
+{
+	struct shmb_how how = { .oflag = O_RDWR | O_CREAT, .size = 1, .flags = SHMB_UNPUBLISHED };
+	struct shmb *c = fake_connected();
+	struct fake_packet packet;
+	unsigned char asked[256];
+
+	ck_assert_int_eq(shmb_set_timeout(c, 0), 0);
+	ck_assert_int_eq(shmb_open_how(c, "/a", &how, sizeof(how)), -ETIMEDOUT);
+	ck_assert_str_eq(shmb_reason(c), "no answer in time");
+	ck_assert_int_gt(recv(fake_peer, asked, sizeof(asked), MSG_DONTWAIT), 0);
+	ck_assert(was_given_up());
+	/* Both answers come late. */
+	fake_say(&packet, fake_open_reply(&packet, 1), 1);
+	fake_say_status(2, WIRE_PUBLISH, 0, "");
+	fake_say_status(3, WIRE_OPEN, EEXIST, "told");
+	ck_assert_int_eq(shmb_set_timeout(c, 25000), 0);
+	ck_assert_int_eq(shmb_open_how(c, "/a", &how, sizeof(how)), -EEXIST);
+	ck_assert_str_eq(shmb_reason(c), "told");
+	ck_assert_int_gt(recv(fake_peer, asked, sizeof(asked), MSG_DONTWAIT), 0);
+	/* What was refused is none. */
+	ck_assert_int_lt(recv(fake_peer, asked, sizeof(asked), MSG_DONTWAIT), 0);
+	fake_end(c);
+	if (fake_limits_are_real())
+		ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, lose_unpublished, NULL),
+				 0);
+}
+END_TEST
+
 /* A context's reply with a path of that text. */
 static void say_context(uint32_t serial, const char *path, uint8_t kind)
 {
@@ -450,6 +516,7 @@ TCase *library_case_of_calls(void)
 	tcase_add_test(tcase, programs_and_libraries_of_all_ages_understand_each_other);
 	tcase_add_test(tcase, options_go_over_the_wire);
 	tcase_add_test(tcase, name_is_removed_when_its_descriptor_is_lost);
+	tcase_add_test(tcase, unpublished_objects_that_did_not_arrive_are_given_up);
 	tcase_add_test(tcase, context_is_a_directory_and_a_hold);
 	tcase_add_test(tcase, raw_call_gives_every_reply_and_its_fields);
 	tcase_add_test(tcase, map_covers_the_object_and_says_when_it_is_empty);

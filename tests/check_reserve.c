@@ -81,6 +81,32 @@ START_TEST(memory_for_all_of_it_is_there_or_no_name)
 }
 END_TEST
 
+START_TEST(what_was_given_up_is_in_nobodys_way)
+{
+	struct fixture fixture;
+	struct shmb *c;
+	int r;
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = config });
+	c = fixture_connect(&fixture);
+	for (int i = 0; i < 50; i++) {
+		/* Mostly too soon. */
+		ck_assert_int_eq(shmb_set_timeout(c, 0), 0);
+		r = open_sized(c, "/h-1", O_RDWR | O_CREAT | O_EXCL, 4096, SHMB_RESERVE);
+		ck_assert_msg(r >= 0 || r == -ETIMEDOUT, "%d: %s", r, shmb_reason(c));
+		if (r >= 0)
+			close(r);
+		ck_assert_int_eq(shmb_set_timeout(c, 25000), 0);
+		/* The answer to its publication may have been what came too late. */
+		shmb_unlink(c, "/h-1");
+		expect_reserved(c, "/h-1", O_RDWR | O_CREAT | O_EXCL, 4096);
+		ck_assert_int_eq(shmb_unlink(c, "/h-1"), 0);
+	}
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(what_can_not_be_reserved_is_refused)
 {
 	struct fixture fixture;
@@ -176,6 +202,7 @@ TCase *server_case_of_reservations(void)
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_add_test(test, memory_for_all_of_it_is_there_or_no_name);
 	tcase_add_test(test, what_can_not_be_reserved_is_refused);
+	tcase_add_test(test, what_was_given_up_is_in_nobodys_way);
 	tcase_add_test(test, signals_do_not_keep_it_from_its_end);
 	tcase_add_test(test, without_it_a_full_pool_is_a_signal_at_the_page);
 	return test;

@@ -121,7 +121,7 @@ static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline d
 	bool may_be_done = false;
 
 	for (bool again = false;; again = true) {
-		int r = process_connect(process, deadline, &patient);
+		int r = shmb_process_connect(process, deadline, &patient);
 
 		d->nobody_asked = r < 0 && !may_be_done;
 		if (r == 0)
@@ -134,7 +134,7 @@ static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline d
 					 "the broker ended during the call, which may have been "
 					 "done");
 		if (c->error)
-			process_forget(process);
+			shmb_process_forget(process);
 		if (r != -ECONNRESET || (c->socket >= 0 && !c->error))
 			return r;
 		if (again)
@@ -146,7 +146,7 @@ static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline d
 /* In a delegated pool, or -EAGAIN. */
 static int call_delegated(struct drop_in *d)
 {
-	struct process *process = process_try_lock();
+	struct process *process = shmb_process_try_lock();
 	int r;
 
 	if (!process)
@@ -155,7 +155,7 @@ static int call_delegated(struct drop_in *d)
 	r = prepare(d, &process->link) == 0 ? do_delegated(d, &process->link, NULL) : -EAGAIN;
 	if (r != -EAGAIN)
 		shmb_thread_reason_set(r < 0 ? process->link.reason : "");
-	process_unlock(process, NULL);
+	shmb_process_unlock(process, NULL);
 	return r;
 }
 
@@ -172,7 +172,7 @@ static int call(struct drop_in *d)
 	if (r != -EAGAIN)
 		return r;
 	deadline = shmb_deadline_in(shmb_default_timeout_ms);
-	r = process_lock(&process, &apart, deadline, &patient);
+	r = shmb_process_lock(&process, &apart, deadline, &patient);
 	if (r < 0) {
 		shmb_thread_reason_set(r == -ETIMEDOUT ? "other threads' calls took all the time"
 						       : "no memory");
@@ -184,7 +184,7 @@ static int call(struct drop_in *d)
 		r = ask_twice(d, process, deadline, patient);
 	shmb_thread_reason_set(r < 0 ? process->link.reason : "");
 	thread_nobody_asked = d->nobody_asked;
-	process_unlock(process, &apart);
+	shmb_process_unlock(process, &apart);
 	return r;
 }
 

@@ -77,7 +77,8 @@ static void process_start_apart(struct process *apart, pid_t self)
 	atomic_store(&apart->pid, self);
 }
 
-int process_lock(struct process **ret, struct process *apart, shmb_deadline deadline, bool *patient)
+int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline deadline,
+		      bool *patient)
 {
 	struct process *process = atomic_load(&shared);
 	pid_t self = getpid();
@@ -103,20 +104,20 @@ int process_lock(struct process **ret, struct process *apart, shmb_deadline dead
 	return 0;
 }
 
-struct process *process_try_lock(void)
+struct process *shmb_process_try_lock(void)
 {
 	struct process *process = atomic_load(&shared);
 
 	if (!process || pthread_mutex_trylock(&process->lock) != 0)
 		return NULL;
 	if (process->pid != 0 && process->link.delegation.directories.read_only >= 0 &&
-	    process_ids_are_now(process))
+	    shmb_process_ids_are_now(process))
 		return process;
 	pthread_mutex_unlock(&process->lock);
 	return NULL;
 }
 
-void process_unlock(struct process *process, struct process *apart)
+void shmb_process_unlock(struct process *process, struct process *apart)
 {
 	if (process == apart) {
 		fd_close(apart->link.socket);
@@ -127,7 +128,7 @@ void process_unlock(struct process *process, struct process *apart)
 	pthread_mutex_unlock(&process->lock);
 }
 
-void process_forget(struct process *process)
+void shmb_process_forget(struct process *process)
 {
 	struct shmb *c = &process->link;
 
@@ -154,22 +155,22 @@ static int note_socket(struct process *process)
 	return 0;
 }
 
-bool process_ids_are_now(const struct process *process)
+bool shmb_process_ids_are_now(const struct process *process)
 {
 	return process->uid == geteuid() && process->gid == getegid();
 }
 
-int process_connect(struct process *process, shmb_deadline deadline, bool *patient)
+int shmb_process_connect(struct process *process, shmb_deadline deadline, bool *patient)
 {
 	struct shmb *c = &process->link;
 	int r;
 
-	if (c->socket >= 0 && !c->error && process_ids_are_now(process) &&
+	if (c->socket >= 0 && !c->error && shmb_process_ids_are_now(process) &&
 	    is_socket(c->socket, process->dev, process->ino))
 		return 0;
 	*patient = false;
 	do {
-		process_forget(process);
+		shmb_process_forget(process);
 		shmb_init(c, shmb_default_timeout_ms);
 		process->uid = geteuid();
 		process->gid = getegid();
@@ -181,6 +182,6 @@ int process_connect(struct process *process, shmb_deadline deadline, bool *patie
 			return shmb_fail(c, r, "the connection was closed while it was made");
 		/* Another thread may have changed them meanwhile: then nobody knows which it has.
 		 */
-	} while (!process_ids_are_now(process));
+	} while (!shmb_process_ids_are_now(process));
 	return 0;
 }

@@ -26,23 +26,23 @@ struct process {
  * false where some of the time has passed. In a child of vfork it is `apart`, the
  * caller's own memory, so that the parent's is left alone.
  */
-int process_lock(struct process **ret, struct process *apart, shmb_deadline deadline,
-		 bool *patient);
+int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline deadline,
+		      bool *patient);
 /*
  * The same for what needs no broker, where another call has had a delegation: NULL where that isn't
  * so, or another thread has it now. A child of vfork may use it: the directory is its own, too.
  */
-struct process *process_try_lock(void);
-void process_unlock(struct process *process, struct process *apart);
+struct process *shmb_process_try_lock(void);
+void shmb_process_unlock(struct process *process, struct process *apart);
 
 /*
  * Makes sure that there is a connection, that it is still ours, and made with the ids of now. 0 or
  * -errno with the reason.
  */
-int process_connect(struct process *process, shmb_deadline deadline, bool *patient);
+int shmb_process_connect(struct process *process, shmb_deadline deadline, bool *patient);
 /* Whether the effective ids are those that it was made with. */
-bool process_ids_are_now(const struct process *process);
+bool shmb_process_ids_are_now(const struct process *process);
 /* Ends it, unless its number means something else by now. */
-void process_forget(struct process *process);
+void shmb_process_forget(struct process *process);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 
+#include "proto/prefix.h"
+
 /*
  * Writes `length` bytes of text into buffer, each byte outside 0x20 to 0x7e, and
  * the backslash, as \xNN. What doesn't fit into `size` bytes is left out, an

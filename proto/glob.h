@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "proto/prefix.h"
+
 /* As fnmatch(3) without flags in the C locale, whatever the process's is. */
 bool glob_match(const char *pattern, const char *text);
 

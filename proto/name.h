@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "proto/prefix.h"
+
 #define NAME_RESERVED_PREFIX ".shmbroker."
 
 /* A name without its leading slashes. Both point into the caller's string. */

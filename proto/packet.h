@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "proto/prefix.h"
 #include "proto/protocol.h"
 
 /* Descriptors and who owns them: the list does. */

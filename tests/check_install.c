@@ -139,11 +139,10 @@ START_TEST(library_needs_libc_alone)
 	int others = 0;
 
 	NEEDS_TREE;
-	ck_assert_int_eq(
-		run(text, sizeof(text),
-		    "readelf -d %s/%s | sed -n '/(NEEDED)/s/.*\\[\\(.*\\)\\]/\\1/p'", libdir,
-		    library),
-		0);
+	ck_assert_int_eq(run(text, sizeof(text),
+			     "readelf -d %s/%s | sed -n '/(NEEDED)/s/.*\\[\\(.*\\)\\]/\\1/p'",
+			     libdir, library),
+			 0);
 	ck_assert_ptr_nonnull(strstr(text, "libc.so."));
 	while ((line = strsep(&rest, "\n"))) {
 		/* The loader is libc's own half: a thread's variable is found through it. */
@@ -291,6 +290,22 @@ START_TEST(library_exports_what_the_header_declares)
 	names_done(&header);
 	names_done(&map);
 	names_done(&library);
+}
+END_TEST
+
+/* Where a program has a function of the same name the linker takes that one. */
+START_TEST(static_library_has_no_name_without_the_prefix)
+{
+	char text[4096];
+
+	NEEDS_TREE;
+	ck_assert_int_eq(run(text, sizeof(text),
+			     "nm -g --defined-only %s/libshmbroker.a | "
+			     "awk 'NF == 3 { count++ } NF == 3 && $3 !~ /^(shmb_|__)/ { print $3 } "
+			     "END { exit count < 20 }'",
+			     libdir),
+			 0);
+	ck_assert_str_eq(text, "");
 }
 END_TEST
 
@@ -455,6 +470,7 @@ Suite *suite_install(void)
 	tcase_add_loop_test(test, library_needs_libc_alone, 0,
 			    sizeof(libraries) / sizeof(*libraries));
 	tcase_add_test(test, library_exports_what_the_header_declares);
+	tcase_add_test(test, static_library_has_no_name_without_the_prefix);
 	tcase_add_test(test, preload_library_exports_two_symbols);
 	tcase_add_test(test, version_is_the_same_everywhere);
 	tcase_add_loop_test(test, header_stands_alone, 0, sizeof(languages) / sizeof(*languages));

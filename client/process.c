@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client/process.h"
 
@@ -47,17 +48,32 @@ static bool is_socket(int fd, dev_t dev, ino_t ino)
 	       status.st_dev == dev && status.st_ino == ino;
 }
 
-static int lock_until(pthread_mutex_t *lock, shmb_deadline deadline, bool *patient)
+static int lock_until(struct process *process, shmb_deadline deadline, bool *patient)
 {
 	struct timespec until = {
 		.tv_sec = deadline / 1000000000,
 		.tv_nsec = deadline % 1000000000,
 	};
 
-	if (pthread_mutex_trylock(lock) == 0)
+	if (pthread_mutex_trylock(&process->lock) == 0)
+		return 0;
+	/* A child of vfork had it for us, and is no more. */
+	if (atomic_load(&process->borrower) == pthread_self())
 		return 0;
 	*patient = false;
-	return -pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until);
+	return -pthread_mutex_clocklock(&process->lock, CLOCK_MONOTONIC, &until);
+}
+
+/*
+ * Whether the thread's memory is that of another one, as a child of vfork has it. A clock of a
+ * thread's is made of its number, as the C library remembers it from the thread's beginning or
+ * fork.
+ */
+static bool is_of_vfork(void)
+{
+	clockid_t clock;
+
+	return pthread_getcpuclockid(pthread_self(), &clock) == 0 && ~(clock >> 3) != gettid();
 }
 
 /* First use, or first use after fork. */
@@ -88,12 +104,13 @@ int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline
 		process = map_shared();
 	if (!process)
 		return -ENOMEM;
-	if (process->pid != 0 && process->pid != self) {
+	/* It is not for a child of vfork to begin with it: it would be in its name for good. */
+	if (process->pid == 0 ? is_of_vfork() : process->pid != self) {
 		process_start_apart(apart, self);
 		*ret = apart;
 		return 0;
 	}
-	r = lock_until(&process->lock, deadline, patient);
+	r = lock_until(process, deadline, patient);
 	if (r < 0)
 		return r;
 	if (process->pid == 0)
@@ -110,9 +127,11 @@ struct process *shmb_process_try_lock(void)
 
 	if (!process || pthread_mutex_trylock(&process->lock) != 0)
 		return NULL;
+	atomic_store(&process->borrower, pthread_self());
 	if (process->pid != 0 && process->link.delegation.directories.read_only >= 0 &&
 	    shmb_process_ids_are_now(process))
 		return process;
+	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);
 	return NULL;
 }
@@ -125,6 +144,7 @@ void shmb_process_unlock(struct process *process, struct process *apart)
 		return;
 	}
 	inherited.directories = process->link.delegation.directories;
+	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);
 }
 

@@ -12,9 +12,10 @@
 #include "client/internal.h"
 
 struct process {
-	pthread_mutex_t lock; /* all zero is an open one */
-	_Atomic pid_t pid;    /* whose connection it is; 0: nobody's yet */
-	uid_t uid;	      /* the effective ids that it was made with */
+	pthread_mutex_t lock;	     /* all zero is an open one */
+	_Atomic pid_t pid;	     /* whose connection it is; 0: nobody's yet */
+	_Atomic(pthread_t) borrower; /* of the lock, by shmb_process_try_lock(); 0: none */
+	uid_t uid;		     /* the effective ids that it was made with */
 	gid_t gid;
 	dev_t dev; /* which socket it is: the program may have put another under its number */
 	ino_t ino;
@@ -30,7 +31,9 @@ int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline
 		      bool *patient);
 /*
  * The same for what needs no broker, where another call has had a delegation: NULL where that isn't
- * so, or another thread has it now. A child of vfork may use it: the directory is its own, too.
+ * so, or another thread has it now. A child of vfork may use it: the directory is its own, too. If
+ * it is killed meanwhile the thread that made it, as which it counts, has the lock at its next
+ * call; to ask here whether one is such a child would be one more system call for all.
  */
 struct process *shmb_process_try_lock(void);
 void shmb_process_unlock(struct process *process, struct process *apart);

@@ -72,7 +72,9 @@ extern "C" {
  * the effective ids, the umask and the limit of descriptors: each call is made as
  * the process is at that moment, with a new connection where that is called for, also
  * after a restart of the broker and where the program closed the connection's
- * descriptor (a high, close-on-exec one) unknowingly. The supplementary groups alone are
+ * descriptor (a high, close-on-exec one) unknowingly. A child of vfork connects at each call; if it
+ * is killed in one that does without the broker (in a delegated pool), other threads wait until the
+ * one that made it calls. The supplementary groups alone are
  * those of the first call: setgroups(2) without a change of the effective ids goes
  * unnoticed until shmb_shm_open() has to connect anew. They leave errno alone on
  * success, never fail with EINTR, raise no SIGPIPE, and are no cancellation point. They

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client/internal.h"
+#include "client/process.h"
 #include "daemon/broker_private.h"
 #include "tests/delegate_fixture.h"
 #include "tests/native.h"
@@ -412,6 +412,38 @@ START_TEST(it_is_of_who_the_process_is_at_that_moment)
 }
 END_TEST
 
+static int touch(const char *name)
+{
+	int fd = shmb_shm_open(name, O_RDWR | O_CREAT, 0600);
+
+	return fd < 0 ? -errno : close(fd);
+}
+
+static int lose_a_child(void *argument)
+{
+	int status;
+	pid_t pid;
+
+	(void)argument;
+	EXPECT(touch("/x") == 0);
+	shmb_default_timeout_ms = 1000;
+	pid = vfork();
+	if (pid == 0)
+		/* As if it were killed here. */
+		_exit(shmb_process_try_lock() ? 0 : 1);
+	EXPECT(waitpid(pid, &status, 0) == pid && status == 0);
+	EXPECT(touch("/x") == 0);
+	EXPECT(touch("/y") == 0);
+	return 0;
+}
+
+START_TEST(a_child_of_vfork_that_is_killed_takes_no_lock_along)
+{
+	NEEDS_TABLE;
+	run_beside_broker(lose_a_child, NULL);
+}
+END_TEST
+
 Suite *suite_delegate(void)
 {
 	Suite *suite = suite_create("delegate");
@@ -429,6 +461,7 @@ Suite *suite_delegate(void)
 	tcase_add_test(tests, a_full_pool_is_full);
 	tcase_add_test(tests, drop_ins_use_it_whatever_becomes_of_their_descriptors);
 	tcase_add_test(tests, it_is_of_who_the_process_is_at_that_moment);
+	tcase_add_test(tests, a_child_of_vfork_that_is_killed_takes_no_lock_along);
 	suite_add_tcase(suite, tests);
 	suite_add_tcase(suite, delegate_case_of_hostile());
 	suite_add_tcase(suite, delegate_case_of_rules());

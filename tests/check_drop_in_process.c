@@ -152,6 +152,36 @@ START_TEST(vfork_child_leaves_its_parents_connection_alone)
 }
 END_TEST
 
+static void vfork_first_of_all(void)
+{
+	pid_t pid = vfork();
+	ino_t kept;
+
+	if (pid == 0)
+		_exit(drop_in_touch("in-child") != 0);
+	drop_in_wait(pid);
+	ck_assert_int_eq(drop_in_touch("a"), 0);
+	kept = connection_inode();
+	ck_assert_int_eq(drop_in_touch("b"), 0);
+	ck_assert_uint_eq(connection_inode(), kept);
+	/* The same in a child that was forked, which finds the place empty. */
+	pid = fork();
+	if (pid == 0) {
+		pid = vfork();
+		if (pid == 0)
+			_exit(drop_in_touch("in-child") != 0);
+		drop_in_wait(pid);
+		_exit(drop_in_touch("a") != 0 || connection_inode() == kept);
+	}
+	drop_in_wait(pid);
+}
+
+START_TEST(vfork_child_that_calls_first_leaves_the_parent_its_connection)
+{
+	drop_in_child(vfork_first_of_all);
+}
+END_TEST
+
 static uid_t owner_of_new(const char *name)
 {
 	int fd = drop_in_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -371,6 +401,7 @@ void drop_in_add_process_tests(TCase *tcase)
 	tcase_add_test(tcase, forked_child_calls_at_once_with_its_parent);
 	tcase_add_test(tcase, forked_child_keeps_no_copy_of_its_parents_connection);
 	tcase_add_test(tcase, vfork_child_leaves_its_parents_connection_alone);
+	tcase_add_test(tcase, vfork_child_that_calls_first_leaves_the_parent_its_connection);
 	tcase_add_test(tcase, each_call_has_the_effective_ids_of_its_moment);
 	tcase_add_test(tcase, new_object_has_the_umask_of_its_moment);
 	tcase_add_test(tcase, closefrom_costs_nothing_but_a_new_connection);

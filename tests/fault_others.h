@@ -13,9 +13,11 @@ FAULT_OTHERS(
 	"optarg optind qsort sigemptyset sigfillset snprintf stderr stdout strchr strchrnul "
 	"strcmp strcpy strcspn strerror strerrordesc_np strlen strncat strncmp strnlen "
 	"strpbrk strrchr strsep strspn strstr strtok_r strtoul strtoull uselocale vsnprintf")
-FAULT_OTHERS("only asks what can always be told", "clock_gettime getegid getenv geteuid getpid "
-						  "getppid secure_getenv sd_listen_fds_with_names "
-						  "sd_watchdog_enabled sysconf sysinfo time")
+FAULT_OTHERS(
+	"only asks what can always be told",
+	"clock_gettime getegid getenv geteuid getpid "
+	"getppid gettid pthread_getcpuclockid pthread_self secure_getenv sd_listen_fds_with_names "
+	"sd_watchdog_enabled sysconf sysinfo time")
 FAULT_OTHERS("can't fail, or fails where there is nothing to be done",
 	     "close close_range closedir event_active event_assign event_base_free "
 	     "event_base_loopbreak event_config_free event_config_set_flag event_del event_free "

@@ -69,16 +69,22 @@ extern "C" {
  * /run/shmbroker/socket.
  *
  * They can be used from any thread, after fork and vfork, and across changes of
- * the effective ids, the umask and the limit of descriptors: each call is made as
- * the process is at that moment, with a new connection where that is called for, also
+ * the effective ids, the umask and the limit of descriptors: each call has those
+ * of its moment, with a new connection where that is called for, also
  * after a restart of the broker and where the program closed the connection's
  * descriptor (a high, close-on-exec one) unknowingly. A child of vfork connects at each call; if it
  * is killed in one that does without the broker (in a delegated pool), other threads wait until the
- * one that made it calls. The supplementary groups alone are
- * those of the first call: setgroups(2) without a change of the effective ids goes
- * unnoticed until shmb_shm_open() has to connect anew. They leave errno alone on
- * success, never fail with EINTR, raise no SIGPIPE, and are no cancellation point. They
- * are not for signal handlers. A call waits for at most 25 s.
+ * one that made it calls.
+ *
+ * What else this process is counts as it was when the connection was made, until there is another:
+ * supplementary groups, capabilities, namespaces, cgroup, security label. So after setgroups(2) or
+ * capset(2) alone the calls are still served as before: uid 0 that has given up CAP_DAC_OVERRIDE as
+ * one that has it. Give up first, then call; or make a connection afterwards (shmb_connect()). The
+ * ids are the effective ones in any case: setfsuid(2) and setfsgid(2) alone change nothing. In a
+ * delegated pool, where no broker is asked, the kernel goes by what the process is at that moment.
+ *
+ * They leave errno alone on success, never fail with EINTR, raise no SIGPIPE, and are no
+ * cancellation point. They are not for signal handlers. A call waits for at most 25 s.
  *
  * When the broker ends during a call it is asked once more after its restart. If
  * the second answer may be due to the first asking, an unlink has succeeded (ENOENT),
@@ -177,8 +183,8 @@ int shmb_open(struct shmb *c, const char *name, int oflag, mode_t mode);
  *
  * SHMB_UNPUBLISHED: an object of that size without a name, to be filled and then
  * published on this connection under this name. A second of that name on a connection is
- * -EEXIST. Not published, it goes with the connection. An open that ends in -ETIMEDOUT, or for which
- * there was no descriptor, gives up what is unpublished under its name.
+ * -EEXIST. Not published, it goes with the connection. An open that ends in -ETIMEDOUT, or
+ * for which there was no descriptor, gives up what is unpublished under its name.
  * SHMB_SEALED: its size never changes. shmb_publish() lets nobody write to it any more, through
  * whatever descriptor, its owner and root included: only a mapping that was there before goes on
  * writing. So map it first; no reader of it can be hit by a SIGBUS once fallocate(2) has had all

@@ -111,6 +111,23 @@ int shmb_broken(struct shmb *c, const char *what)
 	return shmb_fail(c, -EPROTO, "not what a broker answers: %s", what);
 }
 
+int shmb_refused(struct shmb *c, int status)
+{
+	switch (status) {
+	case EPERM:
+		return -EACCES;
+	case EINTR:
+	case ECHILD:
+	case EPIPE:
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ETIMEDOUT:
+		return shmb_broken(c, "a refusal in words that are the library's own");
+	default:
+		return -status;
+	}
+}
+
 static int lost(struct shmb *c, bool unread)
 {
 	c->error = -ECONNRESET;
@@ -316,7 +333,7 @@ static int read_reply(struct shmb_exchange *x, struct shmb_reply *ret)
 	if (r < 0 || header->status == 0)
 		return r;
 	shmb_reason_take(c, ret->body, ret->body_size);
-	return -header->status;
+	return shmb_refused(c, header->status);
 }
 
 int shmb_receive(struct shmb_exchange *x, struct shmb_reply *ret)

@@ -89,7 +89,7 @@ int shmb_greet(struct shmb *c, shmb_deadline deadline)
 	/* A refusal comes first: the broker may not know us well enough to have a version. */
 	if (hello.status != 0) {
 		shmb_reason_take(c, c->small + hello.size, (size_t)n - hello.size);
-		return -hello.status;
+		return shmb_refused(c, hello.status);
 	}
 	if (hello.version_min > WIRE_VERSION_MAX || hello.version_max < WIRE_VERSION_MIN) {
 		c->error = -EPROTO;

@@ -125,6 +125,8 @@ int shmb_receive(struct shmb_exchange *x, struct shmb_reply *ret);
 
 /* Marks the connection as broken by a reply that can't be. Returns -EPROTO. */
 int shmb_broken(struct shmb *c, const char *what);
+/* A broker's status, not 0, as the caller is told: never what only the library can know. */
+int shmb_refused(struct shmb *c, int status);
 
 /* The broker's and the own hello, on c->socket. 0 or -errno, with the reason. */
 int shmb_greet(struct shmb *c, shmb_deadline deadline);

@@ -311,6 +311,33 @@ START_TEST(hostile_reply_breaks_the_connection_and_leaves_nothing)
 }
 END_TEST
 
+/* What a broker says is its own to say; the rest the program would take for the library's. */
+START_TEST(status_that_only_the_library_can_know_is_not_passed_on)
+{
+	static const struct {
+		int told, expected;
+	} rows[] = {
+		{ EPERM, -EACCES },	{ EINTR, -EPROTO },  { ECONNRESET, -EPROTO },
+		{ ETIMEDOUT, -EPROTO }, { ECHILD, -EPROTO }, { ECONNREFUSED, -EPROTO },
+		{ EPIPE, -EPROTO },	{ ENOSPC, -ENOSPC }, { EAGAIN, -EAGAIN },
+		{ EDQUOT, -EDQUOT },
+	};
+	struct wire_hello hello = fake_good_hello();
+	struct shmb *c;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		c = fake_connected();
+		fake_say_status(1, WIRE_UNLINK, rows[i].told, "told");
+		ck_assert_int_eq(shmb_unlink(c, "a"), rows[i].expected);
+		if (rows[i].expected != -EPROTO)
+			ck_assert_str_eq(shmb_reason(c), "told");
+		fake_end(c);
+		hello.status = rows[i].told;
+		ck_assert_int_eq(fake_connect_to(&c, &hello, sizeof(hello)), rows[i].expected);
+	}
+}
+END_TEST
+
 START_TEST(reply_longer_than_any_is_refused)
 {
 	static char large[WIRE_PACKET_MAX];
@@ -416,6 +443,7 @@ static TCase *case_of_connections(void)
 	tcase_add_test(tcase, unknown_operation_keeps_the_connection);
 	tcase_add_test(tcase, hostile_reply_breaks_the_connection_and_leaves_nothing);
 	tcase_add_test(tcase, reply_longer_than_any_is_refused);
+	tcase_add_test(tcase, status_that_only_the_library_can_know_is_not_passed_on);
 	tcase_add_test(tcase, connection_is_reset_wherever_the_broker_ends);
 	tcase_add_test(tcase, forked_child_may_only_disconnect);
 	return tcase;

@@ -81,7 +81,8 @@ int shmb_fail(struct shmb *c, int error, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(c->reason, sizeof(c->reason), format, arguments);
 	va_end(arguments);
-	return error;
+	/* A system call filter's, mostly. */
+	return error == -EPERM ? -EACCES : error;
 }
 
 void shmb_reason_take(struct shmb *c, const char *text, size_t size)

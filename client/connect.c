@@ -62,7 +62,7 @@ int shmb_apply_timeout(struct shmb *c)
 		timeout.tv_usec = c->timeout_ms % 1000 * 1000;
 	}
 	if (setsockopt(c->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
-		return -errno;
+		return shmb_fail(c, -errno, "no timeout can be set: %s", strerrordesc_np(errno));
 	return 0;
 }
 
@@ -151,10 +151,8 @@ static int connect_path(struct shmb *c, const char *path, shmb_deadline deadline
 
 static int start(struct shmb *c, shmb_deadline deadline)
 {
-	int r = shmb_apply_timeout(c);
+	int r = shmb_greet(c, deadline);
 
-	if (r == 0)
-		r = shmb_greet(c, deadline);
 	if (r < 0)
 		c->socket = fd_close(c->socket);
 	return r;

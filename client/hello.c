@@ -70,14 +70,18 @@ static int hello_failed(struct shmb *c, int error)
 		return shmb_fail(c, -ECONNRESET, "the broker ended the connection at once");
 	if (error == -ETIMEDOUT)
 		return shmb_fail(c, error, "the broker said nothing in time");
+	/* Of connect(2) it would say the same: out of reach. */
+	if (error == -EPERM || error == -EACCES)
+		return shmb_fail(c, -ECONNREFUSED, "the broker is out of reach: %s",
+				 strerrordesc_np(-error));
 	return shmb_fail(c, error, "no hello: %s", strerrordesc_np(-error));
 }
 
 int shmb_greet(struct shmb *c, shmb_deadline deadline)
 {
 	struct wire_hello hello;
-	ssize_t n = receive_hello(c, deadline);
-	int r;
+	int r = shmb_apply_timeout(c);
+	ssize_t n = r < 0 ? r : receive_hello(c, deadline);
 
 	if (n == -EMSGSIZE)
 		return shmb_broken(c, "its hello is too long");

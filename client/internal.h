@@ -96,7 +96,7 @@ shmb_deadline shmb_deadline_in(int timeout_ms);
 /* Until fd has events: 0 or -ETIMEDOUT. */
 int shmb_wait_for(int fd, short events, shmb_deadline deadline);
 
-/* Sets the reason (printf) and returns error. */
+/* Sets the reason (printf) and returns error; for -EPERM, which no caller ever sees, -EACCES. */
 int shmb_fail(struct shmb *c, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* A text that somebody else wrote: what isn't printable becomes '?'. */
@@ -136,7 +136,7 @@ int shmb_greet(struct shmb *c, shmb_deadline deadline);
 void shmb_init(struct shmb *c, int timeout_ms);
 /* Connects c->socket to path (NULL: the default) and greets; on failure there is none. */
 int shmb_open_socket(struct shmb *c, const char *path, shmb_deadline deadline);
-/* The socket's own receive timeout, for the way without poll(2). 0 or -errno. */
+/* The socket's own receive timeout, for the way without poll(2). 0 or -errno, with the reason. */
 int shmb_apply_timeout(struct shmb *c);
 /* Moves a descriptor out of the way of the program's own, if possible. Takes and returns it. */
 int shmb_move_up(int fd);

@@ -4,14 +4,18 @@
  * the broker is away, ends, is stopped, or is something else.
  */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -118,6 +122,52 @@ static void alarm_each_ms(void)
 START_TEST(signals_are_never_seen)
 {
 	drop_in_child(alarm_each_ms);
+}
+END_TEST
+
+/* As a sandbox does it, for all calls of that number. */
+static bool forbid(unsigned number)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static void call_under_filters(void)
+{
+	static const struct {
+		unsigned number;
+		int error;
+	} rows[] = {
+		{ SYS_socket, ECONNREFUSED },	  { SYS_connect, ECONNREFUSED },
+		{ SYS_setsockopt, ECONNREFUSED }, { SYS_recvfrom, ECONNREFUSED },
+		{ SYS_sendmsg, ECONNREFUSED },	  { SYS_recvmsg, EACCES },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			int error = forbid(rows[i].number) ? drop_in_touch("a") : rows[i].error;
+
+			if (error != rows[i].error)
+				fprintf(stderr, "row %zu: %s\n", i, strerror(error));
+			_exit(error != rows[i].error);
+		}
+		drop_in_wait(pid);
+	}
+}
+
+START_TEST(system_calls_that_are_forbidden_are_never_eperm)
+{
+	drop_in_child(call_under_filters);
 }
 END_TEST
 
@@ -328,8 +378,10 @@ Suite *suite_drop_in(void)
 	tcase_add_test(tcase, a_call_that_the_broker_ended_during_is_made_once_more);
 	tcase_add_test(tcase, an_answer_that_may_be_an_echo_is_not_passed_on);
 	tcase_add_test(tcase, a_call_that_a_broker_may_have_done_before_it_went_fails);
-	if (!drop_in_is_preloaded() || !getenv("SHMBROKER_FALLBACK"))
+	if (!drop_in_is_preloaded() || !getenv("SHMBROKER_FALLBACK")) {
 		tcase_add_test(tcase, without_a_broker_the_connection_is_refused);
+		tcase_add_test(tcase, system_calls_that_are_forbidden_are_never_eperm);
+	}
 	tcase_add_test(tcase, another_kind_of_socket_is_no_broker);
 	/* Its reasons and its timeout are the preload library's own. */
 	if (!drop_in_is_preloaded()) {

@@ -21,12 +21,15 @@ int name_check(struct name name, bool for_unlink)
 {
 	const size_t prefix = sizeof(NAME_RESERVED_PREFIX) - 1;
 
+	/* Before its length, as glibc has it. */
+	if (name.size == 0 || memchr(name.text, '/', name.size))
+		return for_unlink ? ENOENT : EINVAL;
 	if (name.size > WIRE_NAME_MAX)
 		return ENAMETOOLONG;
 	if ((name.size == 1 && name.text[0] == '.') ||
 	    (name.size == 2 && memcmp(name.text, "..", 2) == 0))
 		return EINVAL;
-	if (name.size == 0 || memchr(name.text, '/', name.size) || memchr(name.text, 0, name.size))
+	if (memchr(name.text, 0, name.size))
 		return for_unlink ? ENOENT : EINVAL;
 	if (name.size >= prefix && memcmp(name.text, NAME_RESERVED_PREFIX, prefix) == 0)
 		return for_unlink ? ENOENT : EINVAL;

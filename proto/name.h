@@ -21,8 +21,8 @@ struct name name_strip(const char *text, size_t size);
 
 /*
  * Whether a stripped name can be an object's: 0, EINVAL (empty, `.`, `..`, a
- * slash or a NUL byte inside, the reserved prefix) or ENAMETOOLONG. For unlink the same cases
- * but `.`, `..` are ENOENT, as glibc's shm_unlink(3) has it.
+ * slash or a NUL byte inside, the reserved prefix) or ENAMETOOLONG (of what has no slash). For
+ * unlink the same cases but `.`, `..` are ENOENT, as glibc's shm_unlink(3) has it.
  */
 int name_check(struct name name, bool for_unlink);
 

@@ -84,6 +84,10 @@ static void fails_as_shm_open(void)
 	}
 	memset(name, 'n', 256);
 	name[256] = '\0';
+	name[100] = name[255] = '/';
+	ck_assert_int_eq(drop_in_touch(name), EINVAL);
+	ck_assert_int_eq(drop_in_unlink(name), ENOENT);
+	name[100] = name[255] = 'n';
 	ck_assert_int_eq(drop_in_touch(name), ENAMETOOLONG);
 	drop_in_expect_reason("");
 	ck_assert_int_eq(drop_in_unlink(name), ENAMETOOLONG);

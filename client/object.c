@@ -136,8 +136,10 @@ static int check_descriptor_free(struct shmb *c)
 {
 	int probe = fcntl(c->socket, F_DUPFD_CLOEXEC, 0);
 
+	/* EINVAL: there may be none at all (RLIMIT_NOFILE). */
 	if (probe < 0)
-		return shmb_fail(c, -errno, "no descriptor is free in this process");
+		return shmb_fail(c, errno == EINVAL ? -EMFILE : -errno,
+				 "no descriptor is free in this process");
 	fd_close(probe);
 	return 0;
 }

@@ -340,6 +340,9 @@ static void exhaust_descriptors(void)
 	ck_assert_int_eq(errno, EMFILE);
 	ck_assert_int_eq(drop_in_open("kept", O_RDWR | O_TRUNC, 0), -1);
 	ck_assert_int_eq(errno, EMFILE);
+	allow_descriptors(0);
+	ck_assert_int_eq(drop_in_touch("new"), EMFILE);
+	allow_descriptors(64);
 	close(last);
 	fd = drop_in_open("kept", O_RDONLY, 0);
 	ck_assert(fd >= 0 && fstat(fd, &st) == 0);

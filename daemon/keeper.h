@@ -68,7 +68,7 @@ enum keeper_operation {
 	KEEPER_RELEASE, /* EBUSY: in use, also by unlinked but open objects; nothing was changed
 			   then */
 	KEEPER_LEND, /* a mount of it that is nowhere yet, for a sandbox: replies with that alone,
-			as writable */
+			as writable. EDQUOT: there are too many of this pool, EUSERS: of all */
 	KEEPER_TWIN, /* the read-only twin of a directory on a tmpfs of the host's: replies with it
 			alone */
 };

@@ -171,8 +171,18 @@ static const struct rule *find_rule(struct broker *broker, const struct caller *
 static int lend_failed(struct reply *reply, const struct instance *instance, int error,
 		       const struct keeper_failure *why)
 {
-	int status = error == ENOMEM ? ENOMEM : error == EMFILE ? ENFILE : EOPNOTSUPP;
+	int status = EOPNOTSUPP;
 
+	if (error == ENOMEM)
+		status = ENOMEM;
+	else if (error == EMFILE)
+		status = ENFILE;
+	else if (error == EDQUOT || error == EUSERS)
+		status = EDQUOT;
+	/* Its own limits, and no call of the kernel's. */
+	if (status == EDQUOT)
+		return reply_fail(reply, status, "pool \"%s\" can't be lent: %s",
+				  instance->pool->config.name, why->advice);
 	return reply_fail(reply, status, "pool \"%s\" can't be lent: %s: %s; %s",
 			  instance->pool->config.name, why->step, strerror(error), why->advice);
 }

@@ -43,6 +43,7 @@ enum step {
 	STEP_RECONFIGURE,
 	STEP_UMOUNT,
 	STEP_RMDIR,
+	STEP_COUNT_LENT,
 	STEP_LEND,
 	/* The twin of a path pool. */
 	STEP_TWIN_FORK,

@@ -183,9 +183,11 @@ int instance_ask(struct store *store, struct instance *instance, enum keeper_ope
 			       .operation = operation,
 			       .for_apply = for_apply };
 	request.id = task->id;
-	/* What is made by itself in a pool that is gone would be nowhere. */
-	if (operation == KEEPER_RELEASE)
+	/* What is made by itself in a pool that is gone would be nowhere; a mount of it ends. */
+	if (operation == KEEPER_RELEASE) {
 		store_disclaim(store, instance);
+		instance->mount = fd_close(instance->mount);
+	}
 	error = keeper_send(store->keeper, &request);
 	if (error < 0) {
 		free(task);

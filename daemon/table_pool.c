@@ -17,6 +17,7 @@
 
 #include "daemon/fd.h"
 #include "daemon/table.h"
+#include "daemon/table_lend.h"
 
 /* The least that a tmpfs can be told: nothing can be made or written in it any more. */
 #define RELEASED_BYTES 4096
@@ -286,7 +287,13 @@ static int release(const struct attempt *attempt, const struct keeper_request *r
 	}
 	if (result < 0)
 		return result;
-	result = detach(attempt, &place);
+	/* Who keeps one from being ended keeps his pool. */
+	if (table_lend_end(request->number)) {
+		result = detach(attempt, &place);
+	} else {
+		errno = EBUSY;
+		result = step_failed(attempt, STEP_COUNT_LENT);
+	}
 	if (result < 0)
 		reconfigure(&undo, &place, (uint64_t)before.f_blocks * (uint64_t)before.f_bsize,
 			    before.f_files);
@@ -297,14 +304,21 @@ static int release(const struct attempt *attempt, const struct keeper_request *r
  * Who has a mount may set and clear its flags, so a read-only one would be no promise. The
  * superblock's limits hold.
  */
-static int lend(const struct attempt *attempt, const struct place *place, struct fdlist *fds)
+static int lend(const struct attempt *attempt, uint32_t number, struct fdlist *fds)
 {
-	int result = require(attempt, place), tree;
+	struct place place = place_of(number);
+	_cleanup_close_ int tree = -EBADF;
+	int result = require(attempt, &place);
 
+	if (result == 0)
+		result = table_lend_room(attempt, number);
 	if (result < 0)
 		return result;
-	tree = clone(attempt, place, STEP_LEND);
-	return tree < 0 ? tree : fdlist_take(fds, tree, WIRE_FD_MOUNT);
+	tree = clone(attempt, &place, STEP_LEND);
+	if (tree < 0)
+		return tree;
+	result = table_lend_note(attempt, number, tree);
+	return result < 0 ? result : fdlist_take(fds, steal_fd(&tree), WIRE_FD_MOUNT);
 }
 
 static bool answer_pool(const struct keeper_request *request, struct helper_answer *answer,
@@ -328,7 +342,7 @@ static bool answer_pool(const struct keeper_request *request, struct helper_answ
 		release(&attempt, request);
 		break;
 	case KEEPER_LEND:
-		lend(&attempt, &place, fds);
+		lend(&attempt, request->number, fds);
 		break;
 	case KEEPER_TWIN: /* the other helper's */
 	default:
@@ -350,6 +364,7 @@ int table_pool_run(int socket, const struct keeper_setup *setup, const void *con
 	broker_uid = geteuid();
 	broker_gid = broker_uid == 0 ? 0 : getegid();
 	umask(0077);
+	table_lend_init();
 	result = table_enter(&attempt, setup, table[0], table[1]);
 	if (setup->confine_keeper)
 		setup->confine_keeper();

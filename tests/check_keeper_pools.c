@@ -5,12 +5,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 #include "daemon/fd.h"
 #include "tests/keeper_fixture.h"
+#include "tests/sandbox.h"
 #include "tests/test.h"
 
 START_TEST(made_pool_is_a_pair_of_one_tmpfs)
@@ -102,6 +105,101 @@ START_TEST(what_is_lent_is_one_pool_and_no_more)
 	reply_close(&lent);
 	reply_close(&one);
 	reply_close(&other);
+	keeper_free(keeper);
+}
+END_TEST
+
+static int do_lend(struct keeper *keeper, uint32_t number, int *ret_mount)
+{
+	struct keeper_reply reply;
+	int result = ask(keeper,
+			 (struct keeper_request){ .operation = KEEPER_LEND, .number = number },
+			 &reply);
+
+	*ret_mount = reply.writable;
+	return result;
+}
+
+/* In a sandbox: whether the mount can be put somewhere. */
+static int attach(void *argument)
+{
+	EXPECT(sandbox_enter_user(geteuid(), getegid(), CLONE_NEWNS));
+	return move_mount(*(int *)argument, "", AT_FDCWD, test_directory(),
+			  MOVE_MOUNT_F_EMPTY_PATH) < 0
+		       ? errno
+		       : 0;
+}
+
+static int attach_in_sandbox(int mount)
+{
+	return test_run_as((uid_t)-1, 0, NULL, 0, attach, &mount);
+}
+
+/* Each has a mount namespace to itself, of which the table's user has so many. */
+START_TEST(mounts_that_are_attached_nowhere_are_bounded)
+{
+	enum { OF_ONE = 16, OF_ALL = 2 * OF_ONE };
+	struct rlimit before, few;
+	struct keeper_reply reply;
+	int mount[OF_ALL], other;
+	struct keeper *keeper;
+
+	NEEDS_TABLE;
+	/* Of all there are half as many as descriptors. */
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){ .rlim_cur = 2 * OF_ALL, .rlim_max = before.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	keeper = start_with_pool(&reply);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	reply_close(&reply);
+	for (uint32_t number = 2; number <= 3; number++) {
+		ck_assert_int_eq(do_make(keeper, number, false, &reply), 0);
+		reply_close(&reply);
+	}
+	for (int i = 0; i < OF_ONE; i++)
+		ck_assert_int_eq(do_lend(keeper, 1, &mount[i]), 0);
+	ck_assert_int_eq(do_lend(keeper, 1, &other), EDQUOT);
+	ck_assert_int_eq(other, -EBADF);
+	/* Another pool has its own. */
+	for (int i = OF_ONE; i < OF_ALL; i++)
+		ck_assert_int_eq(do_lend(keeper, 2, &mount[i]), 0);
+	ck_assert_int_eq(do_lend(keeper, 3, &other), EUSERS);
+	/* One that is closed, or put somewhere, counts no more. */
+	fd_close(mount[0]);
+	ck_assert_int_eq(do_lend(keeper, 1, &mount[0]), 0);
+	ck_assert_int_eq(do_lend(keeper, 1, &other), EUSERS);
+	ck_assert_int_eq(attach_in_sandbox(mount[1]), 0);
+	fd_close(mount[1]);
+	ck_assert_int_eq(do_lend(keeper, 1, &mount[1]), 0);
+	for (int i = 0; i < OF_ONE; i++)
+		fd_close(mount[i]);
+	ck_assert_int_eq(do_lend(keeper, 3, &other), 0);
+	fd_close(other);
+	/* Those of a released pool are ended, whoever keeps them. */
+	ck_assert_int_eq(do_simple(keeper, KEEPER_RELEASE, 2), 0);
+	for (int i = OF_ONE; i < OF_ALL; i++) {
+		ck_assert_int_eq(attach_in_sandbox(mount[i]), EINVAL);
+		fd_close(mount[i]);
+	}
+	keeper_free(keeper);
+}
+END_TEST
+
+START_TEST(what_can_not_be_counted_is_not_lent)
+{
+	static const struct keeper_fault fault = { "count lent", EMFILE };
+	struct keeper_reply reply;
+	struct keeper *keeper;
+	int mount;
+
+	NEEDS_TABLE;
+	keeper = start(&fault);
+	ck_assert_ptr_nonnull(keeper);
+	ck_assert_int_eq(do_make(keeper, 1, false, &reply), 0);
+	reply_close(&reply);
+	ck_assert_int_eq(do_lend(keeper, 1, &mount), EMFILE);
+	ck_assert_int_eq(mount, -EBADF);
+	ck_assert_int_eq(do_simple(keeper, KEEPER_RELEASE, 1), 0);
 	keeper_free(keeper);
 }
 END_TEST
@@ -464,6 +562,8 @@ void keeper_add_pools(TCase *tests)
 	tcase_add_test(tests, made_pool_is_a_pair_of_one_tmpfs);
 	tcase_add_test(tests, dot_dot_stays_in_its_pool);
 	tcase_add_test(tests, what_is_lent_is_one_pool_and_no_more);
+	tcase_add_test(tests, mounts_that_are_attached_nowhere_are_bounded);
+	tcase_add_test(tests, what_can_not_be_counted_is_not_lent);
 	tcase_add_test(tests, pools_do_not_see_each_other);
 	tcase_add_test(tests, quota_of_bytes_is_the_kernels);
 	tcase_add_test(tests, page_beyond_the_quota_is_sigbus);

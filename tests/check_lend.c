@@ -187,16 +187,67 @@ START_TEST(many_who_ask_at_once_get_a_mount_each)
 }
 END_TEST
 
+START_TEST(mounts_that_are_attached_nowhere_are_bounded)
+{
+	enum { MOST = 16 };
+	int mount[MOST], more;
+	struct fixture fixture;
+	struct app app, same, other;
+
+	NEEDS_TABLE;
+	start(&fixture, one_rule);
+	app_start(&app, &fixture, "org.example.a");
+	app_start(&same, &fixture, "org.example.a");
+	app_start(&other, &fixture, "org.example.b");
+	for (int i = 0; i < MOST; i++)
+		mount[i] = lent(app.c);
+	/* The app's, through whichever context it asks. */
+	ck_assert_int_eq(lend(app.c, 0, &more), -EDQUOT);
+	ck_assert_str_eq(shmb_reason(app.c),
+			 "pool \"apps\" can't be lent: too many mounts of it are attached "
+			 "nowhere: attach or close them");
+	ck_assert_int_eq(lend(same.c, 0, &more), -EDQUOT);
+	close(lent(other.c));
+	ck_assert_int_ge(close(shmb_open(app.c, "/a", O_RDWR | O_CREAT, 0600)), 0);
+	close(mount[0]);
+	mount[0] = lent(app.c);
+	for (int i = 0; i < MOST; i++)
+		close(mount[i]);
+	app_end(&other);
+	app_end(&same);
+	app_end(&app);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 /* --- until when --- */
 
-static int find_useless(void *argument)
+static int find_full(void)
 {
-	EXPECT(enter(argument) == 0);
 	EXPECT(mknod("a", S_IFREG | 0600, 0) == -1 && errno == ENOSPC);
 	EXPECT(mkdir("a", 0700) == -1 && errno == ENOSPC);
 	EXPECT(symlink("a", "b") == -1 && errno == ENOSPC);
 	EXPECT(open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) == -1 && errno == ENOSPC);
 	return 0;
+}
+
+static int find_useless(void *argument)
+{
+	EXPECT(enter(argument) == 0);
+	return find_full();
+}
+
+/* It can't be put anywhere, and what it is can't be filled. */
+static int find_ended(void *argument)
+{
+	const struct inside *inside = argument;
+
+	EXPECT(sandbox_enter_user(geteuid(), getegid(), CLONE_NEWNS));
+	EXPECT(move_mount(inside->mount, "", AT_FDCWD, inside->directory,
+			  MOVE_MOUNT_F_EMPTY_PATH) == -1 &&
+	       errno == EINVAL);
+	EXPECT(fchdir(inside->mount) == 0);
+	return find_full();
 }
 
 static int find_useful(void *argument)
@@ -235,11 +286,11 @@ START_TEST(it_is_kept_as_long_as_a_context_that_has_it)
 	app_end(&two);
 	/* One that has not been lent it keeps nothing. */
 	expect_released(&fixture);
-	ck_assert_int_eq(in_sandbox(find_useless, &inside[1]), 0);
+	ck_assert_int_eq(in_sandbox(find_ended, &inside[1]), 0);
 	close(inside[0].mount);
 	inside[0].mount = lent(third.c);
 	ck_assert_int_eq(in_sandbox(find_useful, &inside[0]), 0);
-	ck_assert_int_eq(in_sandbox(find_useless, &inside[2]), 0);
+	ck_assert_int_eq(in_sandbox(find_ended, &inside[2]), 0);
 	for (size_t i = 0; i < ROWS(inside); i++)
 		close(inside[i].mount);
 	app_end(&third);
@@ -351,6 +402,7 @@ START_TEST(a_restart_ends_no_loan)
 	ck_assert_int_eq(shmb_unlink(app.c, "/fifo"), 0);
 	app_end(&app);
 	expect_released(&fixture);
+	/* Of mounts nothing is noted: it can be put somewhere, and is good for nothing there. */
 	inside.mount = late;
 	ck_assert_int_eq(in_sandbox(find_useless, &inside), 0);
 	close(late);
@@ -370,6 +422,7 @@ Suite *suite_lend(void)
 	tcase_add_test(test, a_loan_is_for_an_app_and_asked_for_in_full);
 	tcase_add_test(test, where_there_is_no_table_nothing_is_lent);
 	tcase_add_test(test, many_who_ask_at_once_get_a_mount_each);
+	tcase_add_test(test, mounts_that_are_attached_nowhere_are_bounded);
 	tcase_add_test(test, it_is_kept_as_long_as_a_context_that_has_it);
 	tcase_add_test(test, a_reload_reaches_what_is_lent);
 	tcase_add_test(test, a_restart_ends_no_loan);

@@ -225,11 +225,22 @@ const struct rule *policy_decide(const struct view *view, const char *name, size
 	return NULL;
 }
 
-/* A star and nothing else. */
+/* A star in whatever company: there is no empty name, so one question mark takes nothing away. */
+static bool matches_all_names(const char *pattern)
+{
+	size_t size = strlen(pattern), stars = 0, marks = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		stars += pattern[i] == '*';
+		marks += pattern[i] == '?';
+	}
+	return stars > 0 && marks <= 1 && stars + marks == size;
+}
+
 static bool is_for_all_names(const struct rule *rule)
 {
 	for (size_t i = 0; i < rule->config->names.count; i++)
-		if (strcmp(rule->config->names.string[i], "/*") == 0)
+		if (matches_all_names(rule->config->names.string[i] + 1))
 			return true;
 	return false;
 }

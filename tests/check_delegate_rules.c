@@ -36,6 +36,13 @@ static const struct {
 	{ "{ name = \"n\" names = \"/a-*\" allow = [ \"read\" ] pool = \"frames\" }, " DELEGATED(
 		  ALL),
 	  NULL },
+	/* It is for all names in other words, so what comes behind it is nobody's. */
+	{ "{ name = \"n\" names = \"/?*\" allow = [ \"read\" ] pool = \"frames\" }, " DELEGATED(
+		  ALL),
+	  "no rule delegates a pool to this caller" },
+	{ "{ name = \"n\" names = \"/**\" allow = [ \"read\" ] pool = \"frames\" }, " DELEGATED(
+		  ALL),
+	  "no rule delegates a pool to this caller" },
 	/* Who only reads loses nothing by a bound on what is made. */
 	{ OWN("/a-*", "allow = \"all\" max-size = \"4K\"") ", " DELEGATED(READ), NULL },
 	{ OWN("/a-*", "allow = [ \"list\" ]") ", " DELEGATED(READ),

@@ -39,6 +39,17 @@ START_TEST(only_what_is_wholly_the_apps_is_lent)
 		  -EACCES, "no rule gives this app all names" },
 		{ RULES("{ name = \"n\" names = \"/*\" allow = [] sandboxed = true }, " APPS("")),
 		  -EACCES, "rule \"n\" does not allow all" },
+		/* In other words: there is no empty name. */
+		{ RULES("{ name = \"n\" names = \"/?*\" allow = [] sandboxed = true }, " APPS("")),
+		  -EACCES, "rule \"n\" does not allow all" },
+		{ RULES("{ name = \"n\" names = \"/*?\" allow = [] sandboxed = true }, " APPS("")),
+		  -EACCES, "rule \"n\" does not allow all" },
+		{ RULES("{ name = \"n\" names = [ \"/a\", \"/**\" ] allow = [] sandboxed = true "
+			"}, " APPS("")),
+		  -EACCES, "rule \"n\" does not allow all" },
+		{ RULES("{ name = \"n\" names = [ \"/?\", \"/??*\", \"/a*\" ] allow = [] }, " APPS(
+			  "")),
+		  0, "" },
 		{ RULES("{ name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" }, " APPS(
 			  "")),
 		  -EOPNOTSUPP, "rule \"h\" leads to pool \"host\", a directory" },

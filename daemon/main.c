@@ -421,7 +421,9 @@ static int run(const struct options *options)
 	drop_needless_rights();
 	error = peer_self_init(&self, options->is_user);
 	if (error < 0) {
-		log_line(LOG_ERR, "/proc can't be read: %s", strerror(-error));
+		log_line(LOG_ERR, "/proc can't be used: %s",
+			 error == -EXDEV ? "it is of another pid namespace, mount one of this"
+					 : strerror(-error));
 		return error;
 	}
 	source.owner = geteuid();

@@ -133,6 +133,31 @@ static uid_t overflow_uid(int proc)
 	return uid;
 }
 
+/* Whether there is more than one number behind NSpid: the process is in a pid namespace below. */
+static bool in_other_pid_namespace(const char *status)
+{
+	const char *own = proc_status_field(status, "NSpid");
+
+	if (!own)
+		return true;
+	own += strspn(own, "0123456789");
+	return own[strspn(own, " \t")] != '\n';
+}
+
+/*
+ * The numbers of processes that we know must be those by which /proc goes. In one of a namespace
+ * above we have two; in any other none.
+ */
+static int check_proc(int proc)
+{
+	_cleanup_free_ char *status = NULL;
+	int r = proc_read(&status, proc, "self/status");
+
+	if (r < 0)
+		return r == -ENOENT ? -EXDEV : r;
+	return proc_status_field(status, "NSpid") && in_other_pid_namespace(status) ? -EXDEV : 0;
+}
+
 int peer_self_init(struct peer_self *self, bool is_user)
 {
 	int r;
@@ -141,7 +166,9 @@ int peer_self_init(struct peer_self *self, bool is_user)
 	self->proc = proc_open();
 	if (self->proc < 0)
 		return self->proc;
-	r = proc_read(&self->uid_map, self->proc, "self/uid_map");
+	r = check_proc(self->proc);
+	if (r == 0)
+		r = proc_read(&self->uid_map, self->proc, "self/uid_map");
 	if (r == 0)
 		r = proc_read(&self->gid_map, self->proc, "self/gid_map");
 	if (r == 0)
@@ -208,17 +235,6 @@ static int has_other_map(const struct process *process, const char *name, const 
 	int r = process_read(&map, process, name);
 
 	return r < 0 ? r : strcmp(map, own) != 0;
-}
-
-/* Whether there is more than one number behind NSpid: the process is in a pid namespace below. */
-static bool in_other_pid_namespace(const char *status)
-{
-	const char *own = proc_status_field(status, "NSpid");
-
-	if (!own)
-		return true;
-	own += strspn(own, "0123456789");
-	return own[strspn(own, " \t")] != '\n';
 }
 
 static int read_status(struct peer *peer, const char *status)

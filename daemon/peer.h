@@ -61,7 +61,8 @@ struct peer_self {
 	int proc;	    /* /proc, O_PATH|O_DIRECTORY, owned */
 };
 
-int peer_self_init(struct peer_self *self, bool is_user); /* 0 or -errno */
+/* 0 or -errno: -EXDEV where /proc is of another pid namespace than this process. */
+int peer_self_init(struct peer_self *self, bool is_user);
 void peer_self_done(struct peer_self *self);
 
 /*

@@ -193,11 +193,22 @@ START_TEST(a_proc_that_is_not_whole_is_borne_or_refused)
 }
 END_TEST
 
+START_TEST(status_field_is_found_at_a_lines_start_alone)
+{
+	const char *status = "Name:\tNSpid: 1\nXCapEff:\t1\nCapEff:\t20\n";
+
+	ck_assert_int_eq(strncmp(proc_status_field(status, "CapEff"), "20\n", 3), 0);
+	ck_assert_ptr_null(proc_status_field(status, "NSpid"));
+	ck_assert_ptr_null(proc_status_field("", "NSpid"));
+}
+END_TEST
+
 TCase *peer_case_of_texts(void)
 {
 	TCase *tests = tcase_create("texts");
 
 	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
+	tcase_add_test(tests, status_field_is_found_at_a_lines_start_alone);
 	tcase_add_test(tests, a_status_that_says_too_little_is_no_identity);
 	tcase_add_test(tests, of_one_that_has_ended_meanwhile_nothing_is_taken);
 	tcase_add_test(tests, a_label_ends_before_its_line_does);

@@ -105,9 +105,9 @@ static void restore(void *argument, uint64_t number, char *value)
 int loans_restore(struct loans *loans, struct store *store)
 {
 	struct restoring restoring = { .loans = loans, .store = store };
+	int error = state_each(loans->state, STATE_LOAN, restore, &restoring);
 
-	state_each(loans->state, STATE_LOAN, restore, &restoring);
-	return restoring.error;
+	return error < 0 ? error : restoring.error;
 }
 
 void loans_sweep(struct loans *loans, const struct contexts *contexts)

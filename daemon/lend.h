@@ -25,7 +25,7 @@ struct loans {
 
 /* A context has ended: what it was lent may be released. Whether there was anything. */
 bool loans_end(struct loans *loans, const struct context *context);
-/* Those of the process before, once their pools are found again. 0 or -ENOMEM. */
+/* Those of the process before, once their pools are found again. 0 or -errno. */
 int loans_restore(struct loans *loans, struct store *store);
 /* Ends those whose context did not go on. */
 void loans_sweep(struct loans *loans, const struct contexts *contexts);

@@ -338,6 +338,15 @@ static void confine_closer(void)
 	filter_install(FILTER_CLOSER);
 }
 
+/* What another process may have better luck with. */
+static bool may_pass(int error)
+{
+	return error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE;
+}
+
+/* Of a table that was found. */
+#define NOTHING_IS_LOST "nothing of them is lost, the next start tries again"
+
 /* The helpers are forked while there is nothing yet that they would have to close. */
 static int start_helpers(const struct peer_self *self, struct keeper **ret_keeper,
 			 struct closer *closer, struct service *service)
@@ -346,6 +355,7 @@ static int start_helpers(const struct peer_self *self, struct keeper **ret_keepe
 				      .mntns = steal_fd(&service->mntns),
 				      .confine_keeper = confine_keeper,
 				      .confine_twin = confine_twin };
+	bool found = setup.userns >= 0 && setup.mntns >= 0;
 	struct keeper_failure why;
 	int error;
 
@@ -354,28 +364,38 @@ static int start_helpers(const struct peer_self *self, struct keeper **ret_keepe
 		error = closer_start(closer, confine_closer);
 	if (error == 0)
 		error = keeper_start(ret_keeper, &setup);
-	if (error < 0)
+	if (error < 0) {
 		log_line(LOG_ERR, "the helper processes can't be started: %s", strerror(-error));
-	else if (!keeper_has_table(*ret_keeper, &why))
-		log_line(LOG_WARNING, "no private pools: %s: %s; %s", why.step, strerror(why.error),
-			 why.advice);
+	} else if (!keeper_has_table(*ret_keeper, &why)) {
+		error = found && may_pass(why.error) ? -why.error : 0;
+		log_line(error < 0 ? LOG_CRIT : LOG_WARNING, "no private pools: %s: %s; %s",
+			 why.step, strerror(why.error), error < 0 ? NOTHING_IS_LOST : why.advice);
+	}
 	return error;
 }
 
-/* Where there is a table and somebody who keeps it: what goes over a restart. */
-static void keep_table(struct state *ret, struct keeper *keeper, const struct service *service)
+/*
+ * Where there is a table and somebody who keeps it: what goes over a restart. In one that was found
+ * there are pools, and without their notes new ones would be served in their place. 0 or -errno.
+ */
+static int keep_table(struct state *ret, struct keeper *keeper, const struct service *service,
+		      bool found)
 {
 	struct keeper_failure why;
+	int error;
 
 	*ret = STATE_NONE;
 	if (!service->is_managed || !keeper_has_table(keeper, NULL))
-		return;
-	if (state_open(ret, keeper, &why) < 0) {
-		log_line(LOG_WARNING, "private pools would be lost in a restart: %s: %s; %s",
-			 why.step, strerror(why.error), why.advice);
-		return;
+		return 0;
+	error = state_open(ret, keeper, &why);
+	if (error == 0) {
+		service_keep_table(keeper_userns_borrow(keeper), keeper_mntns_borrow(keeper));
+		return 0;
 	}
-	service_keep_table(keeper_userns_borrow(keeper), keeper_mntns_borrow(keeper));
+	log_line(found ? LOG_CRIT : LOG_WARNING, "private pools %s: %s: %s; %s%s%s",
+		 found ? "can't be found again now" : "would be lost in a restart", why.step,
+		 strerror(why.error), why.advice, found ? "; " : "", found ? NOTHING_IS_LOST : "");
+	return found ? error : 0;
 }
 
 /* All that is given up before anything is read. Of the helpers, too. */
@@ -412,11 +432,13 @@ static int run(const struct options *options)
 	struct server *server = NULL;
 	struct keeper *keeper = NULL;
 	struct peer_self self;
+	bool found;
 	int error;
 
 	error = service_take(&service);
 	if (error < 0)
 		return error;
+	found = service.userns >= 0 && service.mntns >= 0;
 	setup.connections = raise_limits();
 	drop_needless_rights();
 	error = peer_self_init(&self, options->is_user);
@@ -436,7 +458,7 @@ static int run(const struct options *options)
 	if (error == 0)
 		error = start_helpers(&self, &keeper, &closer, &service);
 	if (error == 0)
-		keep_table(&state, keeper, &service);
+		error = keep_table(&state, keeper, &service, found);
 	if (error == 0)
 		error = drop_rights();
 	/* A new object's mode is what its creator has asked for, less his own umask. */

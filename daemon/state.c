@@ -168,15 +168,18 @@ int state_get(const struct state *state, enum state_kind kind, uint64_t number,
 	return 0;
 }
 
-void state_each(const struct state *state, enum state_kind kind, state_fn function, void *context)
+int state_each(const struct state *state, enum state_kind kind, state_fn function, void *context)
 {
 	int directory = directory_of(state, kind);
-	DIR *listing = directory < 0 ? NULL : directory_list(directory);
 	char value[STATE_VALUE_MAX + 1];
 	const struct dirent *entry;
+	DIR *listing;
 
+	if (directory < 0)
+		return 0;
+	listing = directory_list(directory);
 	if (!listing)
-		return;
+		return -errno;
 	while ((entry = readdir(listing))) {
 		uint64_t number;
 		char *end;
@@ -188,6 +191,7 @@ void state_each(const struct state *state, enum state_kind kind, state_fn functi
 			function(context, number, value);
 	}
 	closedir(listing);
+	return 0;
 }
 
 char *state_word(char **value)

@@ -53,9 +53,12 @@ void state_remove(const struct state *state, enum state_kind kind, uint64_t numb
 int state_get(const struct state *state, enum state_kind kind, uint64_t number,
 	      char ret[static STATE_VALUE_MAX + 1]);
 
-/* Calls function for each entry of a kind, which may remove that one. The value may be changed. */
+/*
+ * Calls function for each entry of a kind, which may remove that one. The value may be changed. 0,
+ * or -errno when none could be looked for.
+ */
 typedef void (*state_fn)(void *context, uint64_t number, char *value);
-void state_each(const struct state *state, enum state_kind kind, state_fn function, void *context);
+int state_each(const struct state *state, enum state_kind kind, state_fn function, void *context);
 
 /*
  * Values are words with a slash between; the last may hold anything but a NUL. Takes the next

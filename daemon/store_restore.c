@@ -211,11 +211,13 @@ int store_restore(struct store *store)
 {
 	struct restoring restoring = { .store = store };
 	struct instance *instance;
-	int count = 0;
+	int count = 0, error;
 
-	state_each(store->state, STATE_POOL, restore, &restoring);
-	if (restoring.error)
-		return restoring.error;
+	error = state_each(store->state, STATE_POOL, restore, &restoring);
+	if (error == 0)
+		error = restoring.error;
+	if (error < 0)
+		return error;
 	TAILQ_FOREACH (instance, &store->instances, entry)
 		count++;
 	return count;

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The program shmbrokerd itself: what it takes, how it comes and goes. Its rights are in
  * check_daemon_rights.c. */
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "daemon/keeper.h"
 #include "tests/daemon_fixture.h"
+#include "tests/sandbox.h"
 #include "tests/store_fixture.h"
 
 START_TEST(what_is_wrong_at_the_start_is_said_and_is_its_exit_status)
@@ -227,6 +232,66 @@ START_TEST(a_socket_that_systemd_gave_is_served_and_left)
 }
 END_TEST
 
+#define TABLE_ID 65530 /* nobody runs under it */
+
+struct bound {
+	int userns;
+	const char *most;
+};
+
+/* In the table: how many mount namespaces its user may have. */
+static int bound_namespaces(void *argument)
+{
+	const struct bound *bound = argument;
+
+	EXPECT(setns(bound->userns, CLONE_NEWUSER) == 0);
+	EXPECT(sandbox_write_file("/proc/sys/user/max_mnt_namespaces", bound->most));
+	return 0;
+}
+
+/* New pools would be served in the place of those that are there. */
+START_TEST(a_table_that_was_found_is_served_with_its_notes_or_not_at_all)
+{
+	struct keeper_setup setup = { .table_uid = test_is_root() ? TABLE_ID : geteuid(),
+				      .table_gid = test_is_root() ? TABLE_ID : getegid(),
+				      .userns = -EBADF,
+				      .mntns = -EBADF };
+	struct daemon_how how = { .uid = geteuid() };
+	struct bound bound = { .most = "0" };
+	struct keeper *keeper;
+	struct daemon_place place;
+	struct daemon daemon;
+
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	ck_assert_int_eq(keeper_start(&keeper, &setup), 0);
+	how.userns = bound.userns = keeper_userns_borrow(keeper);
+	how.mntns = keeper_mntns_borrow(keeper);
+	daemon_place_make(&place, 0);
+	for (int round = 0; round < 2; round++) {
+		daemon_start_at(&daemon, &place, &how);
+		daemon_await(&daemon, "READY=1");
+		daemon_check_served(place.socket);
+		ck_assert_int_eq(daemon_end(&daemon, SIGKILL), 128 + SIGKILL);
+		if (round > 0)
+			break;
+		ck_assert_int_eq(
+			test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, bound_namespaces, &bound), 0);
+		daemon_start_at(&daemon, &place, &how);
+		ck_assert_int_eq(daemon_end(&daemon, 0), 1);
+		ck_assert_msg(strstr(daemon.text,
+				     "private pools can't be found again now: "
+				     "open_tree(OPEN_TREE_CLONE): No space left") != NULL,
+			      "%s", daemon.text);
+		ck_assert_ptr_nonnull(strstr(daemon.text, "nothing of them is lost"));
+		bound.most = "1000";
+		ck_assert_int_eq(
+			test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, bound_namespaces, &bound), 0);
+	}
+	daemon_place_remove(&place);
+	keeper_free(keeper);
+}
+END_TEST
+
 Suite *suite_daemon(void)
 {
 	Suite *suite = suite_create("daemon");
@@ -240,6 +305,7 @@ Suite *suite_daemon(void)
 	tcase_add_test(test, without_standard_descriptors_it_serves_as_ever);
 	tcase_add_test(test, a_service_manager_that_does_not_listen_holds_nobody_up);
 	tcase_add_test(test, a_socket_that_systemd_gave_is_served_and_left);
+	tcase_add_test(test, a_table_that_was_found_is_served_with_its_notes_or_not_at_all);
 	suite_add_tcase(suite, test);
 	suite_add_tcase(suite, daemon_case_of_rights());
 	return suite;

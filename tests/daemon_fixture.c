@@ -89,13 +89,20 @@ static _Noreturn void daemon_exec(const struct daemon *daemon, const struct daem
 	unsetenv("XDG_RUNTIME_DIR");
 	dup2(daemon->log, 1);
 	dup2(daemon->log, 2);
-	if (start->listener) {
+	if (start->listener || start->userns) {
+		int first = start->listener ? start->listener : start->userns;
+		int second = start->mntns ? fcntl(start->mntns, F_DUPFD_CLOEXEC, 10) : -1;
+
 		snprintf(pid, sizeof(pid), "%d", (int)getpid());
 		setenv("LISTEN_PID", pid, 1);
-		setenv("LISTEN_FDS", "1", 1);
+		setenv("LISTEN_FDS", second < 0 ? "1" : "2", 1);
+		if (second >= 0)
+			setenv("LISTEN_FDNAMES", "userns:mntns", 1);
 		/* The program's own number is moved out of the way first. */
 		program = fcntl(program, F_DUPFD_CLOEXEC, 10);
-		dup2(fcntl(start->listener, F_DUPFD_CLOEXEC, 10), 3);
+		dup2(fcntl(first, F_DUPFD_CLOEXEC, 10), 3);
+		if (second >= 0)
+			dup2(second, 4);
 	}
 	become(start, daemon->gate);
 	for (int fd = 0; start->closed && fd < 3; fd++)

@@ -37,6 +37,7 @@ struct daemon {
 struct daemon_how {
 	uid_t uid;
 	int listener;	       /* given as systemd does; 0: none */
+	int userns, mntns;     /* of a table of one before, instead of that; 0: none */
 	const char *directory; /* to be in; NULL: / */
 	bool contained;	       /* in a user namespace with a map of its own */
 	bool closed;	       /* without standard descriptors */

@@ -158,11 +158,36 @@ static void ask_resize(struct store *store, struct instance *instance)
 		       strerror(-error));
 }
 
+/* At the start nothing is refused: a pool in use goes on as what it was. */
+static void keep_kind(struct store *store, struct pool *pool)
+{
+	struct pool_config config;
+
+	if (same_kind(&pool->next, &pool->config))
+		return; /* said already, of another instance */
+	if (config_copy(&config, &pool->config) < 0) {
+		refuse(store, ENOMEM, "no memory for the pool \"%s\"", pool->config.name);
+		return;
+	}
+	store_notice(
+		store, LOG_WARNING,
+		"the pool \"%s\" has objects or is lent: its kind, exec, huge, mpol and per stay "
+		"as they were until it is empty and the configuration is loaded again",
+		pool->config.name);
+	config.access = pool->next.access;
+	pool_config_done(&pool->next);
+	pool->next = config;
+}
+
 /* It is about to be another kind of pool: nobody may have anything in it. */
 static void ask_empty(struct store *store, struct instance *instance)
 {
 	const char *name = instance->pool->config.name;
 
+	if (instance->pins > 0 && store->apply.lenient) {
+		keep_kind(store, instance->pool);
+		return;
+	}
 	if (instance->pins > 0) {
 		refuse(store, EBUSY,
 		       "the pool \"%s\"%s%s is lent, or has temporary, sealed or unpublished "
@@ -276,26 +301,6 @@ static void refuse_for(struct store *store, const struct instance *instance,
 	else
 		refuse(store, failure->error, "the pool \"%s\"%s%s can't be changed: %s: %s; %s",
 		       name, of, owner, failure->step, strerror(failure->error), failure->advice);
-}
-
-/* At the start nothing is refused: a pool with objects goes on as what it was. */
-static void keep_kind(struct store *store, struct pool *pool)
-{
-	struct pool_config config;
-
-	if (same_kind(&pool->next, &pool->config))
-		return; /* said already, of another instance */
-	if (config_copy(&config, &pool->config) < 0) {
-		refuse(store, ENOMEM, "no memory for the pool \"%s\"", pool->config.name);
-		return;
-	}
-	store_notice(store, LOG_WARNING,
-		     "the pool \"%s\" has objects: its kind, exec, huge, mpol and per stay as they "
-		     "were until it is empty and the configuration is loaded again",
-		     pool->config.name);
-	config.access = pool->next.access;
-	pool_config_done(&pool->next);
-	pool->next = config;
 }
 
 /* The keeper was at it already; now comes what the new definition needs. */

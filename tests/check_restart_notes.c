@@ -30,7 +30,7 @@ static void open_objects(struct fixture *fixture, int flags)
 
 	for (size_t i = 0; i < 2; i++) {
 		through = connect_app(c, apps[i], &hold);
-		ck_assert_int_eq(try_open(through, "/x", O_RDWR | flags), 0);
+		ck_assert_int_eq(try_open(through, "/x", flags), 0);
 		shmb_disconnect(through);
 		close(hold);
 	}
@@ -86,13 +86,13 @@ START_TEST(notes_that_say_nothing_and_second_ones_are_passed_over)
 	NEEDS_PRIVATE_POOLS;
 	start(&fixture, &kept, POOL("") RULES);
 	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
-	open_objects(&fixture, O_CREAT | O_EXCL);
+	open_objects(&fixture, O_RDWR | O_CREAT | O_EXCL);
 	fixture_call(&fixture, note, NULL);
 	fixture_leave(&fixture);
 	for (unsigned round = 0; round < 2; round++) {
 		hear_begin(&heard);
 		start(&fixture, &kept, POOL("") RULES);
-		open_objects(&fixture, 0);
+		open_objects(&fixture, O_RDWR);
 		ck_assert_uint_eq(census_of(&fixture).instances, 2);
 		fixture_leave(&fixture);
 		log = hear_end(&heard);
@@ -113,27 +113,77 @@ START_TEST(notes_that_say_nothing_and_second_ones_are_passed_over)
 }
 END_TEST
 
-/* At the start nobody is refused for it. */
+static void seal_object(struct shmb *c)
+{
+	const struct shmb_how how = { .oflag = O_RDWR | O_CREAT,
+				      .mode = 0600,
+				      .size = 4096,
+				      .flags = SHMB_UNPUBLISHED | SHMB_SEALED };
+	int fd = shmb_open_how(c, "/x", &how, sizeof(how));
+
+	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+	close(fd);
+	ck_assert_int_eq(shmb_publish(c, "/x", 0), 0);
+}
+
+static int take_mount(const char *body, size_t size, struct fdlist *fds, void *userdata)
+{
+	(void)body;
+	(void)size;
+	*(int *)userdata = fdlist_steal_only(fds);
+	return 0;
+}
+
+static int lend(struct shmb *c)
+{
+	uint64_t flags = 0;
+	int mount = -EBADF;
+
+	ck_assert_msg(shmb_raw_call(c, WIRE_LEND, &flags, sizeof(flags), take_mount, &mount) == 0,
+		      "%s", shmb_reason(c));
+	return mount;
+}
+
+/* At the start nobody is refused for it: not for objects, sealed ones, or that it is lent. */
 START_TEST(a_kind_that_can_not_change_is_said_once_whoever_has_objects)
 {
+	static const char *const apps[] = { "org.example.a", "org.example.b" };
 	struct kept kept = KEPT_NOTHING;
+	struct shmb *c, *through;
 	struct fixture fixture;
 	struct heard heard;
+	int hold[2];
 	char *log;
 
 	NEEDS_PRIVATE_POOLS;
 	start(&fixture, &kept, POOL("") RULES);
 	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
-	open_objects(&fixture, O_CREAT | O_EXCL);
+	c = fixture_connect(&fixture);
+	for (size_t i = 0; i < 2; i++) {
+		through = connect_app(c, apps[i], &hold[i]);
+		if (_i == 0)
+			close(make_object(through, "/x"));
+		else if (_i == 1)
+			seal_object(through);
+		else
+			close(lend(through));
+		shmb_disconnect(through);
+	}
+	shmb_disconnect(c);
 	fixture_leave(&fixture);
 	hear_begin(&heard);
 	start(&fixture, &kept, POOL("exec = true ") RULES);
-	open_objects(&fixture, 0);
+	ck_assert_uint_eq(census_of(&fixture).instances, 2);
+	if (_i < 2)
+		open_objects(&fixture, O_RDONLY);
+	close(hold[0]);
+	close(hold[1]);
 	fixture_stop(&fixture);
 	kept_done(&kept);
 	log = hear_end(&heard);
-	ck_assert_msg(lines_with(log, "pool \"a\" has objects", "stay as they were") == 1, "%s",
-		      log);
+	ck_assert_msg(lines_with(log, "pool \"a\" has objects or is lent", "stay as they were") ==
+			      1,
+		      "%s", log);
 	free(log);
 }
 END_TEST
@@ -145,6 +195,7 @@ TCase *restart_case_of_notes(void)
 	tcase_set_timeout(test, 120);
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_add_test(test, notes_that_say_nothing_and_second_ones_are_passed_over);
-	tcase_add_test(test, a_kind_that_can_not_change_is_said_once_whoever_has_objects);
+	tcase_add_loop_test(test, a_kind_that_can_not_change_is_said_once_whoever_has_objects, 0,
+			    3);
 	return test;
 }

@@ -145,6 +145,8 @@ int directory_remove_all(int directory, struct creds *creds)
 	unsigned moved;
 	int error;
 
+	/* A sandbox of the broker's own uid may have changed it. If it fails, so does the rest. */
+	fchmod(directory, 01777);
 	do {
 		moved = removal.moved;
 		error = remove_below(&removal, directory, DEPTH_MAX);

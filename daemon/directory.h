@@ -17,8 +17,8 @@ int directory_unlink(int directory, const char *name);
 void directory_sweep(int directory);
 
 /*
- * Removes everything below, whatever clients made there, with the broker's own credentials, which
- * must be in force, and its makers'. 0, or -errno when something is left.
+ * Removes everything in a private pool's root, whatever clients made there, with the broker's own
+ * credentials, which must be in force, and its makers'. 0, or -errno when something is left.
  */
 int directory_remove_all(int directory, struct creds *creds);
 

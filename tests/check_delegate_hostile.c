@@ -564,6 +564,38 @@ START_TEST(a_dropped_pool_is_emptied_however_deep)
 }
 END_TEST
 
+/* An ordinary user's sandbox owns the directory as the broker does. */
+START_TEST(a_directory_that_was_shut_ends_no_start_and_a_drop_opens_it)
+{
+	struct kept kept = KEPT_NOTHING;
+	const struct fixture_how how = { .config = all, .is_user = !test_is_root(), .kept = &kept };
+	struct fixture fixture;
+	struct shmb_info info;
+	struct stat st;
+	struct shmb *c;
+
+	NEEDS_TABLE;
+	fixture_start(&fixture, &how);
+	c = fixture_connect(&fixture);
+	put(c, "/x", "one");
+	ck_assert_int_eq(fchmodat(c->delegation.directories.writable, ".", 0, 0), 0);
+	shmb_disconnect(c);
+	fixture_leave(&fixture);
+	fixture_start(&fixture, &how);
+	c = fixture_connect(&fixture);
+	/* It may be busy: the keeper looks whether it is empty. */
+	do {
+		ck_assert_int_eq(shmb_raw_call(c, WIRE_DROP, "own", 3, NULL, NULL), 0);
+	} while (shmb_stat(c, "/x", &info, sizeof(info)) != -ENOENT);
+	put(c, "/x", "two");
+	ck_assert_int_eq(fstat(c->delegation.directories.writable, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 01777);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+}
+END_TEST
+
 TCase *delegate_case_of_hostile(void)
 {
 	TCase *tests = tcase_create("hostile");
@@ -581,6 +613,7 @@ TCase *delegate_case_of_hostile(void)
 	tcase_add_test(tests, drop_ins_go_on_with_the_next_broker);
 	tcase_add_test(tests, its_time_can_be_changed_by_others);
 	tcase_add_test(tests, a_dropped_pool_is_emptied_however_deep);
+	tcase_add_test(tests, a_directory_that_was_shut_ends_no_start_and_a_drop_opens_it);
 	tcase_add_loop_test(tests, a_directory_of_the_machines_is_no_pool, 0, 8);
 	tcase_add_test(tests, what_is_mounted_over_a_name_is_not_entered);
 	tcase_add_test(tests, a_clone_of_the_machines_directory_is_no_pool);

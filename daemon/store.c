@@ -276,10 +276,14 @@ static void released(struct store *store, struct instance *instance, const struc
 }
 
 /* Of limits that nobody waits for: a reload has been told already how it went. */
-static void resized(struct store *store, const struct instance *instance, const struct task *task,
+static void resized(struct store *store, struct instance *instance, const struct task *task,
 		    const struct keeper_failure *failure)
 {
-	if (failure->error == 0 || (task->for_apply && store->apply.phase != APPLY_UNDOING))
+	if (failure->error == 0)
+		return;
+	/* It hasn't what it was asked to have: the next who looks asks again. */
+	instance->asked_bytes = 0;
+	if (task->for_apply && store->apply.phase != APPLY_UNDOING)
 		return;
 	instance_notice(store, instance, NOTICE_PLAIN, LOG_WARNING,
 			"keeps its limits for now: %s: %s; %s", failure->step,

@@ -107,6 +107,18 @@ static void start_single(struct store *store, struct pool *pool)
 		instance_start(store, instance, store->apply.phase == APPLY_ASKING);
 }
 
+/* At the start nothing is refused: a pool that uses more goes on with what it had. */
+static void keep_limits(struct store *store, struct pool *pool, const char *why)
+{
+	if (same_limits(&pool->next, &pool->config))
+		return; /* said already, of another instance */
+	store_notice(store, LOG_WARNING,
+		     "pool \"%s\" keeps its old limits until the configuration is loaded again: %s",
+		     pool->config.name, why);
+	pool->next.size_bytes = pool->config.size_bytes;
+	pool->next.objects = pool->config.objects;
+}
+
 /* What the keeper is at already is waited for, too. */
 static void adopt_task(struct store *store, const struct instance *instance)
 {
@@ -135,7 +147,12 @@ static void ask_resize(struct store *store, struct instance *instance)
 		break;
 	case INSTANCE_READY:
 		if (instance->pool->next.size_bytes < instance->aside_bytes &&
-		    !store->apply.lenient) {
+		    store->apply.lenient) {
+			keep_limits(store, instance->pool,
+				    "its sealed objects have more than the new size");
+			break;
+		}
+		if (instance->pool->next.size_bytes < instance->aside_bytes) {
 			refuse(store, EBUSY,
 			       "the sealed objects of the pool \"%s\"%s%s have more than its new "
 			       "size",
@@ -243,7 +260,7 @@ static void prepare_change(struct store *store, struct pool *pool, const struct 
 		return;
 	}
 	for (struct instance *i = pool->instances; i; i = i->hh.next)
-		if (!same_limits(&pool->config, wanted))
+		if (!same_limits(&pool->config, &pool->next))
 			ask_resize(store, i);
 	ask_again(store, pool);
 }
@@ -331,8 +348,9 @@ void apply_task_done(struct store *store, struct instance *instance, const struc
 	if (failure->error == EBUSY && store->apply.lenient)
 		keep_kind(store, instance->pool);
 	else if (task->operation == KEEPER_RESIZE && store->apply.lenient)
-		store_notice(store, LOG_WARNING, "pool \"%s\" keeps its old limits: %s: %s",
-			     instance->pool->config.name, failure->step, strerror(failure->error));
+		keep_limits(store, instance->pool,
+			    failure->error == EINVAL ? "it uses more than the new ones"
+						     : failure->step);
 	else
 		refuse_for(store, instance, task, failure);
 }

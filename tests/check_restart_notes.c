@@ -22,7 +22,7 @@ static void start(struct fixture *fixture, struct kept *kept, const char *config
 }
 
 /* Two apps, each with an object in its pool: opened, or made. */
-static void open_objects(struct fixture *fixture, int flags)
+static void open_objects(struct fixture *fixture, const char *name, int flags)
 {
 	struct shmb *c = fixture_connect(fixture), *through;
 	static const char *const apps[] = { "org.example.a", "org.example.b" };
@@ -30,7 +30,7 @@ static void open_objects(struct fixture *fixture, int flags)
 
 	for (size_t i = 0; i < 2; i++) {
 		through = connect_app(c, apps[i], &hold);
-		ck_assert_int_eq(try_open(through, "/x", flags), 0);
+		ck_assert_int_eq(try_open(through, name, flags), 0);
 		shmb_disconnect(through);
 		close(hold);
 	}
@@ -86,13 +86,13 @@ START_TEST(notes_that_say_nothing_and_second_ones_are_passed_over)
 	NEEDS_PRIVATE_POOLS;
 	start(&fixture, &kept, POOL("") RULES);
 	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
-	open_objects(&fixture, O_RDWR | O_CREAT | O_EXCL);
+	open_objects(&fixture, "/x", O_RDWR | O_CREAT | O_EXCL);
 	fixture_call(&fixture, note, NULL);
 	fixture_leave(&fixture);
 	for (unsigned round = 0; round < 2; round++) {
 		hear_begin(&heard);
 		start(&fixture, &kept, POOL("") RULES);
-		open_objects(&fixture, O_RDWR);
+		open_objects(&fixture, "/x", O_RDWR);
 		ck_assert_uint_eq(census_of(&fixture).instances, 2);
 		fixture_leave(&fixture);
 		log = hear_end(&heard);
@@ -113,11 +113,11 @@ START_TEST(notes_that_say_nothing_and_second_ones_are_passed_over)
 }
 END_TEST
 
-static void seal_object(struct shmb *c)
+static void seal_object(struct shmb *c, size_t size)
 {
 	const struct shmb_how how = { .oflag = O_RDWR | O_CREAT,
 				      .mode = 0600,
-				      .size = 4096,
+				      .size = size,
 				      .flags = SHMB_UNPUBLISHED | SHMB_SEALED };
 	int fd = shmb_open_how(c, "/x", &how, sizeof(how));
 
@@ -164,7 +164,7 @@ START_TEST(a_kind_that_can_not_change_is_said_once_whoever_has_objects)
 		if (_i == 0)
 			close(make_object(through, "/x"));
 		else if (_i == 1)
-			seal_object(through);
+			seal_object(through, 4096);
 		else
 			close(lend(through));
 		shmb_disconnect(through);
@@ -175,7 +175,7 @@ START_TEST(a_kind_that_can_not_change_is_said_once_whoever_has_objects)
 	start(&fixture, &kept, POOL("exec = true ") RULES);
 	ck_assert_uint_eq(census_of(&fixture).instances, 2);
 	if (_i < 2)
-		open_objects(&fixture, O_RDONLY);
+		open_objects(&fixture, "/x", O_RDONLY);
 	close(hold[0]);
 	close(hold[1]);
 	fixture_stop(&fixture);
@@ -184,6 +184,88 @@ START_TEST(a_kind_that_can_not_change_is_said_once_whoever_has_objects)
 	ck_assert_msg(lines_with(log, "pool \"a\" has objects or is lent", "stay as they were") ==
 			      1,
 		      "%s", log);
+	free(log);
+}
+END_TEST
+
+#define SIZED(size) "pools: { a: { size = \"" size "\" objects = 8 } }\n" RULES
+
+/* Whether a new object can have so much. */
+static bool has_room(struct shmb *c, off_t bytes)
+{
+	int fd = make_object(c, "/y"), error = posix_fallocate(fd, 0, bytes);
+
+	close(fd);
+	ck_assert_int_eq(shmb_unlink(c, "/y"), 0);
+	ck_assert(error == 0 || error == ENOSPC);
+	return error == 0;
+}
+
+/* Objects of the pool's own, or memory beside it. */
+START_TEST(limits_below_what_is_used_count_when_they_can_be_set)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	struct heard heard;
+	struct shmb *c;
+	char *log;
+	int fd;
+
+	NEEDS_PRIVATE_POOLS;
+	start(&fixture, &kept, SIZED("256K"));
+	c = fixture_connect(&fixture);
+	if (_i == 0) {
+		fd = make_object(c, "/x");
+		ck_assert_int_eq(posix_fallocate(fd, 0, 65536), 0);
+		close(fd);
+	} else {
+		seal_object(c, 65536);
+	}
+	shmb_disconnect(c);
+	fixture_leave(&fixture);
+	hear_begin(&heard);
+	start(&fixture, &kept, SIZED("32K"));
+	c = fixture_connect(&fixture);
+	ck_assert(has_room(c, 128 * 1024));
+	ck_assert_int_eq(raw_reload(c), -EBUSY);
+	ck_assert_int_eq(shmb_unlink(c, "/x"), 0);
+	/* That nobody has its memory any more is seen a while later. */
+	while (raw_reload(c) == -EBUSY)
+		;
+	ck_assert(!has_room(c, 64 * 1024));
+	ck_assert(has_room(c, 32 * 1024));
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+	log = hear_end(&heard);
+	ck_assert_msg(lines_with(log, "pool \"a\"", "keeps its old limits") == 1, "%s", log);
+	free(log);
+}
+END_TEST
+
+#define FEW(objects) "pools: { a: { per = \"app\" size = \"64K\" objects = " objects " } }\n" RULES
+
+START_TEST(limits_that_are_kept_are_said_once_whoever_uses_more)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	struct heard heard;
+	char *log;
+
+	NEEDS_PRIVATE_POOLS;
+	start(&fixture, &kept, FEW("2"));
+	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
+	open_objects(&fixture, "/x", O_RDWR | O_CREAT | O_EXCL);
+	open_objects(&fixture, "/y", O_RDWR | O_CREAT | O_EXCL);
+	fixture_leave(&fixture);
+	hear_begin(&heard);
+	start(&fixture, &kept, FEW("1"));
+	open_objects(&fixture, "/y", O_RDWR);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+	log = hear_end(&heard);
+	ck_assert_msg(lines_with(log, "pool \"a\" keeps its old limits", "it uses more") == 1, "%s",
+		      log);
 	free(log);
 }
 END_TEST
@@ -197,5 +279,7 @@ TCase *restart_case_of_notes(void)
 	tcase_add_test(test, notes_that_say_nothing_and_second_ones_are_passed_over);
 	tcase_add_loop_test(test, a_kind_that_can_not_change_is_said_once_whoever_has_objects, 0,
 			    3);
+	tcase_add_loop_test(test, limits_below_what_is_used_count_when_they_can_be_set, 0, 2);
+	tcase_add_test(test, limits_that_are_kept_are_said_once_whoever_uses_more);
 	return test;
 }

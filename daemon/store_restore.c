@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <syslog.h>
 
+#include "daemon/directory.h"
 #include "daemon/fd.h"
 #include "daemon/store_private.h"
 
@@ -184,6 +185,9 @@ static void restore(void *context, uint64_t number, char *value)
 	    keeper_check_twin(reply.writable, reply.read_only, &reply.failure) == 0) {
 		instance->writable = steal_fd(&reply.writable);
 		instance->read_only = steal_fd(&reply.read_only);
+		/* Sandboxes may have such names of their own. */
+		if (!instance->was_lent)
+			directory_sweep(instance->writable);
 		instance_ready(store, instance);
 		learn_limits(instance);
 		return;

@@ -3,6 +3,8 @@
  * What is noted of private pools between one broker and the next: notes that say nothing, of what
  * isn't there, or of one pool twice. A case of the suite "restart".
  */
+#include <sys/vfs.h>
+
 #include "daemon/store_private.h"
 #include "tests/store_fixture.h"
 
@@ -270,6 +272,48 @@ START_TEST(limits_that_are_kept_are_said_once_whoever_uses_more)
 }
 END_TEST
 
+/* As a broker that ends between the link and the rename of a replace leaves it. */
+static void make_hidden(struct fixture *fixture, void *argument)
+{
+	struct instance *instance = store_next(server_broker(fixture->server)->store, 0);
+
+	(void)argument;
+	close(openat(instance->writable, ".shmbroker.0123456789abcdef",
+		     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+}
+
+static void count_files(struct fixture *fixture, void *argument)
+{
+	struct instance *instance = store_next(server_broker(fixture->server)->store, 0);
+	struct statfs fs;
+
+	ck_assert_int_eq(store_usage(instance, &fs), 0);
+	*(unsigned *)argument = (unsigned)(fs.f_files - fs.f_ffree);
+}
+
+START_TEST(a_name_that_was_never_given_is_swept)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	struct shmb *c;
+	unsigned files;
+
+	NEEDS_PRIVATE_POOLS;
+	start(&fixture, &kept, SIZED("64K"));
+	c = fixture_connect(&fixture);
+	close(make_object(c, "/x"));
+	shmb_disconnect(c);
+	fixture_call(&fixture, make_hidden, NULL);
+	fixture_leave(&fixture);
+	start(&fixture, &kept, SIZED("64K"));
+	/* The directory, and what has a name. */
+	fixture_call(&fixture, count_files, &files);
+	ck_assert_uint_eq(files, 2);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+}
+END_TEST
+
 TCase *restart_case_of_notes(void)
 {
 	TCase *test = tcase_create("notes");
@@ -281,5 +325,6 @@ TCase *restart_case_of_notes(void)
 			    3);
 	tcase_add_loop_test(test, limits_below_what_is_used_count_when_they_can_be_set, 0, 2);
 	tcase_add_test(test, limits_that_are_kept_are_said_once_whoever_uses_more);
+	tcase_add_test(test, a_name_that_was_never_given_is_swept);
 	return test;
 }

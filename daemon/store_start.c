@@ -223,6 +223,8 @@ void instance_twinned(struct store *store, struct instance *instance, struct kee
 		instance->read_only = steal_fd(&reply->read_only);
 	}
 	if (instance->read_only >= 0) {
+		/* What was missing before is there. */
+		instance->why = (struct keeper_failure){ 0 };
 		instance_ready(store, instance);
 		return;
 	}

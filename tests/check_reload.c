@@ -446,9 +446,19 @@ START_TEST(a_reload_meets_a_pool_that_is_being_made_or_released)
 }
 END_TEST
 
+/* In the loop's thread: why a pool is not all that it could be. */
+static void find_why(struct fixture *fixture, void *argument)
+{
+	struct store *store = server_broker(fixture->server)->store;
+	struct instance *instance = store_pool_by_name(store, "a")->single;
+
+	snprintf(argument, sizeof(instance->why.step), "%s",
+		 instance->why.error ? instance->why.step : "");
+}
+
 START_TEST(what_was_absent_is_tried_again)
 {
-	char config[1024], missing[160];
+	char config[1024], missing[160], why[64];
 	struct fixture fixture;
 	struct shmb *c;
 
@@ -462,9 +472,15 @@ START_TEST(what_was_absent_is_tried_again)
 	c = fixture_connect(&fixture);
 	ck_assert_int_eq(try_open(c, "/a-1", O_RDWR | O_CREAT), -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(shmb_reason(c), missing));
+	fixture_call(&fixture, find_why, why);
+	ck_assert_str_eq(why, "open of path");
 	ck_assert_int_eq(mkdir(missing, 0700), 0);
+	ck_assert_int_eq(chmod(missing, 01777), 0);
 	ck_assert_int_eq(raw_reload(c), 0);
 	ck_assert_int_eq(try_open(c, "/a-1", O_RDWR | O_CREAT), 0);
+	/* Nothing, or that its twin can't be had. */
+	fixture_call(&fixture, find_why, why);
+	ck_assert(*why == 0 || strstr(why, "twin: "));
 	end(&fixture, c);
 }
 END_TEST

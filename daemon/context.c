@@ -64,13 +64,19 @@ static int make_hold(struct context *context, int *ret_theirs)
 	return 0;
 }
 
-/* Noted before its descriptors are: those without a note belong to nothing. */
+/*
+ * Noted before its descriptors are: those without a note belong to nothing. With a part of his
+ * groups other rules would match its maker after a restart.
+ */
 static int remember(const struct context *context)
 {
 	const struct ids *maker = &context->maker;
-	char groups[STATE_VALUE_MAX / 2];
+	char groups[STATE_VALUE_MAX];
 
-	ids_text(groups, sizeof(groups), maker);
+	if (!state_is_kept(context->all->state))
+		return 0;
+	if (!ids_text(groups, sizeof(groups), maker))
+		return -ENAMETOOLONG;
 	return state_put(context->all->state, STATE_CONTEXT, context->place.number, "%u/%u/%s/%s",
 			 maker->uid, maker->gid, groups, context->app);
 }
@@ -110,6 +116,9 @@ static int client_errno(int error, const char **ret_why)
 	switch (error) {
 	case -EOPNOTSUPP:
 		*ret_why = "the file system of the contexts' directory has no access control lists";
+		return EOPNOTSUPP;
+	case -ENAMETOOLONG:
+		*ret_why = "its maker has more groups than can be noted for a restart";
 		return EOPNOTSUPP;
 	case -EAGAIN:
 		*ret_why = "the service manager doesn't keep up";

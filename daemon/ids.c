@@ -105,14 +105,15 @@ int ids_from_status(struct ids *ids, const char *status)
 	return r < 0 ? r : status_groups(ids, status);
 }
 
-void ids_text(char *ret, size_t size, const struct ids *ids)
+bool ids_text(char *ret, size_t size, const struct ids *ids)
 {
-	size_t used = 0;
+	size_t used = 0, count = 0;
 
 	*ret = 0;
-	for (size_t i = 0; i < ids->group_count && used + 12 < size; i++)
-		used += (size_t)snprintf(ret + used, size - used, "%s%u", i ? "," : "",
-					 ids->groups[i]);
+	for (; count < ids->group_count && used + 12 < size; count++)
+		used += (size_t)snprintf(ret + used, size - used, "%s%u", count ? "," : "",
+					 ids->groups[count]);
+	return count == ids->group_count;
 }
 
 static int parse_groups(struct ids *ids, char *text)

@@ -25,10 +25,10 @@ int ids_copy(struct ids *ret, const struct ids *ids);
 /* Whether gid is the primary or a supplementary group. */
 bool ids_in_group(const struct ids *ids, gid_t gid);
 /*
- * "5,20,44": as many supplementary groups as fit, and "" for none; and an identity back from three
- * words of a value of state.h (uid/gid/groups): 0, -EINVAL or -ENOMEM.
+ * "5,20,44": as many supplementary groups as fit, and "" for none: whether all do. And an identity
+ * back from three words of a value of state.h (uid/gid/groups): 0, -EINVAL or -ENOMEM.
  */
-void ids_text(char *ret, size_t size, const struct ids *ids);
+bool ids_text(char *ret, size_t size, const struct ids *ids);
 int ids_parse(struct ids *ret, char **value);
 /* The same uid, gid and groups. */
 bool ids_equal(const struct ids *a, const struct ids *b);

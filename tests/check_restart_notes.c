@@ -314,6 +314,46 @@ START_TEST(a_name_that_was_never_given_is_swept)
 }
 END_TEST
 
+static int make_context(void *argument)
+{
+	const struct shmb_context how = { .app = "org.example.a" };
+	const struct fixture *fixture = argument;
+	char directory[128];
+	struct shmb *c;
+	int hold;
+
+	EXPECT(shmb_connect(&c, fixture->socket) == 0);
+	hold = shmb_create_context(c, &how, sizeof(how), directory, sizeof(directory));
+	if (hold < 0)
+		EXPECT(hold == -EOPNOTSUPP && strstr(shmb_reason(c), "more groups"));
+	shmb_disconnect(c);
+	return hold < 0 ? 2 : 0;
+}
+
+/* Cut short they would be another maker's. */
+START_TEST(groups_that_can_not_all_be_noted_make_no_context)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	gid_t groups[400];
+
+	TEST_NEEDS(test_is_root(), "root, for other groups");
+	NEEDS_PRIVATE_POOLS;
+	for (gid_t i = 0; i < 400; i++)
+		groups[i] = 2000000000 + i;
+	start(&fixture, &kept, SIZED("64K"));
+	TEST_NEEDS(fixture.setup.contexts, "no ACLs here");
+	ck_assert_int_eq(test_run_as(12345, 12345, groups, 350, make_context, &fixture), 0);
+	ck_assert_int_eq(test_run_as(12345, 12345, groups, 400, make_context, &fixture), 2);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+	/* Where nothing is kept nothing has to fit. */
+	start(&fixture, NULL, SIZED("64K"));
+	ck_assert_int_eq(test_run_as(12345, 12345, groups, 400, make_context, &fixture), 0);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *restart_case_of_notes(void)
 {
 	TCase *test = tcase_create("notes");
@@ -326,5 +366,6 @@ TCase *restart_case_of_notes(void)
 	tcase_add_loop_test(test, limits_below_what_is_used_count_when_they_can_be_set, 0, 2);
 	tcase_add_test(test, limits_that_are_kept_are_said_once_whoever_uses_more);
 	tcase_add_test(test, a_name_that_was_never_given_is_swept);
+	tcase_add_test(test, groups_that_can_not_all_be_noted_make_no_context);
 	return test;
 }

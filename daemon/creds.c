@@ -29,8 +29,6 @@
 #define CALL_SETFSGID SYS_setfsgid
 #endif
 
-#define OVERFLOW_GID 65534
-
 int creds_caps_get(struct creds_caps *ret)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -75,15 +73,6 @@ int creds_drop_capabilities(uint64_t keep)
 	return creds_caps_set(&caps);
 }
 
-/* Whether the only extent of a map is all there is: 0 0 4294967295. */
-static bool is_whole_map(const char *map)
-{
-	char *end;
-
-	return strtoul(map, &end, 10) == 0 && strtoul(end, &end, 10) == 0 &&
-	       strtoull(end, &end, 10) == UINT32_MAX;
-}
-
 static int read_own_groups(struct ids *own)
 {
 	int count = getgroups(0, NULL);
@@ -110,7 +99,7 @@ int creds_init(struct creds *creds, const struct peer_self *self)
 		.own = { .uid = geteuid(), .gid = getegid() },
 		.may_set_ids = self->may_set_ids,
 		.overflow_uid = self->overflow_uid,
-		.has_unmapped_gids = !is_whole_map(self->gid_map),
+		.overflow_gid = self->overflow_gid,
 	};
 	r = creds_caps_get(&creds->own_caps);
 	if (r == 0)
@@ -210,7 +199,7 @@ static int check(const struct creds *creds, const struct ids *ids)
 		return -EOPNOTSUPP;
 	if (!creds->may_set_ids)
 		return ids->uid == creds->own.uid ? 0 : -EOPNOTSUPP;
-	if (creds->has_unmapped_gids && ids_in_group(ids, OVERFLOW_GID))
+	if (creds->overflow_gid != (gid_t)-1 && ids_in_group(ids, creds->overflow_gid))
 		return -EOPNOTSUPP;
 	return 0;
 }

@@ -46,7 +46,7 @@ struct creds {
 	struct creds_caps own_caps;
 	bool may_set_ids;
 	uid_t overflow_uid;
-	bool has_unmapped_gids; /* our user namespace doesn't know every gid */
+	gid_t overflow_gid;
 
 	bool is_assumed; /* false: they are the broker's own now */
 	struct ids now;	 /* while assumed; its groups have room for group_room */

@@ -26,10 +26,11 @@ static void explain_pool(struct broker *broker, const struct stream *stream,
 	if (!pool)
 		return;
 	reply_field(reply, "pool", "%s", pool->config.name);
-	if (store_owner(&owner, pool, &stream->peer)) {
+	if (store_owner(&owner, pool, &stream->peer, broker->self)) {
 		reply_field(reply, "why",
-			    "pool \"%s\" is one for each %s, and this caller has none",
-			    pool->config.name, pool->config.per == POOL_PER_APP ? "app" : "unit");
+			    "pool \"%s\" is one for each %s, and this caller has none that is "
+			    "known here",
+			    pool->config.name, store_per(pool));
 		return;
 	}
 	instance = store_find(pool, &owner);

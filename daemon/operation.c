@@ -77,12 +77,12 @@ bool target_find_instance(struct broker *broker, struct caller *caller, struct t
 	broker->outcome.pool = target->pool->config.name;
 	target->instance = target->pool->single;
 	if (!target->instance) {
-		error = store_owner(&owner, target->pool, &caller->peer);
+		error = store_owner(&owner, target->pool, &caller->peer, broker->self);
 		if (error) {
 			reply_denied(broker, reply,
-				     "pool \"%s\" is one for each %s, and this caller has none",
-				     target->pool->config.name,
-				     target->pool->config.per == POOL_PER_APP ? "app" : "unit");
+				     "pool \"%s\" is one for each %s, and this caller has none "
+				     "that is known here",
+				     target->pool->config.name, store_per(target->pool));
 			return false;
 		}
 		if (!make) {

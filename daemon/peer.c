@@ -122,15 +122,15 @@ static bool is_whole(const char *map)
 	       outside == 0 && count == UINT32_MAX;
 }
 
-static uid_t overflow_uid(int proc)
+static unsigned overflow_id(int proc, const char *name)
 {
 	_cleanup_free_ char *text = NULL;
-	unsigned uid;
+	unsigned id;
 
 	/* Out of sight in a unit with ProcSubset=pid. */
-	if (proc_read(&text, proc, "sys/kernel/overflowuid") < 0 || sscanf(text, "%u", &uid) != 1)
+	if (proc_read(&text, proc, name) < 0 || sscanf(text, "%u", &id) != 1)
 		return 65534;
-	return uid;
+	return id;
 }
 
 /* Whether there is more than one number behind NSpid: the process is in a pid namespace below. */
@@ -180,7 +180,10 @@ int peer_self_init(struct peer_self *self, bool is_user)
 	self->may_set_ids = may_set_ids(self->proc);
 	self->overflow_uid = is_whole(self->uid_map) && is_whole(self->gid_map)
 				     ? (uid_t)-1
-				     : overflow_uid(self->proc);
+				     : overflow_id(self->proc, "sys/kernel/overflowuid");
+	self->overflow_gid = is_whole(self->gid_map)
+				     ? (gid_t)-1
+				     : overflow_id(self->proc, "sys/kernel/overflowgid");
 	return 0;
 }
 

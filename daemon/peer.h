@@ -58,6 +58,7 @@ struct peer_self {
 	bool is_user;	    /* a user broker (--user) */
 	uid_t overflow_uid; /* /proc/sys/kernel/overflowuid, 65534 where it can't be read;
 			       (uid_t)-1 where all ids are known, and nobody's is shown so */
+	gid_t overflow_gid; /* the same of groups; (gid_t)-1 where all gids are known */
 	int proc;	    /* /proc, O_PATH|O_DIRECTORY, owned */
 };
 

@@ -127,14 +127,19 @@ static bool globs_match(const struct globs *globs, const char *text)
 	return false;
 }
 
-static bool user_matches(const struct rule_config *config, const struct ids *ids)
+/* The overflow ids may be anybody's: so they are let in by no rule that names them. */
+static bool user_matches(const struct rule_config *config, const struct ids *ids,
+			 const struct peer_self *self)
 {
-	return !config->has_user || (config->user_known && ids->uid == config->user);
+	return !config->has_user || (config->user_known && ids->uid == config->user &&
+				     (config->user != self->overflow_uid || !config->allow));
 }
 
-static bool group_matches(const struct rule_config *config, const struct ids *ids)
+static bool group_matches(const struct rule_config *config, const struct ids *ids,
+			  const struct peer_self *self)
 {
-	return !config->has_group || (config->group_known && ids_in_group(ids, config->group));
+	return !config->has_group || (config->group_known && ids_in_group(ids, config->group) &&
+				      (config->group != self->overflow_gid || !config->allow));
 }
 
 /*
@@ -148,7 +153,7 @@ static bool maker_counts(const struct rule_config *config, const struct ids *mak
 		return true;
 	if (!config->has_user && !config->has_group)
 		return false;
-	return user_matches(config, maker) && group_matches(config, maker);
+	return user_matches(config, maker, self) && group_matches(config, maker, self);
 }
 
 /* Cheap tests first: most rules of a large policy fail at them. */
@@ -161,11 +166,11 @@ static enum mismatch match_identity(const struct compiled *compiled, const struc
 		return MISMATCH_UNKNOWN_USER;
 	if (config->has_group && !config->group_known)
 		return MISMATCH_UNKNOWN_GROUP;
-	if (!user_matches(config, &peer->ids))
+	if (!user_matches(config, &peer->ids, self))
 		return MISMATCH_USER;
 	if (config->has_sandboxed && config->sandboxed != peer->sandboxed)
 		return MISMATCH_SANDBOXED;
-	if (!group_matches(config, &peer->ids))
+	if (!group_matches(config, &peer->ids, self))
 		return MISMATCH_GROUP;
 	if (!globs_match(&compiled->unit, peer->unit))
 		return MISMATCH_UNIT;

@@ -149,6 +149,7 @@ const char *policy_mismatch_text(char *buffer, size_t size, enum mismatch why,
 				 const struct rule *rule, const struct peer *peer)
 {
 	const struct rule_config *config = rule->config;
+	static const char unmapped[] = ", as is whoever this user namespace doesn't know";
 	struct text text = { buffer, size, 0 };
 
 	switch (why) {
@@ -157,10 +158,14 @@ const char *policy_mismatch_text(char *buffer, size_t size, enum mismatch why,
 		break;
 	case MISMATCH_USER:
 		text_add(&text, "is for the user %u, this is %u", config->user, peer->ids.uid);
+		if (peer->ids.uid == config->user)
+			text_add(&text, unmapped);
 		break;
 	case MISMATCH_GROUP:
 		text_add(&text, "is for the group %u, this is in %u%s", config->group,
 			 peer->ids.gid, peer->ids.group_count ? " and others" : "");
+		if (ids_in_group(&peer->ids, config->group))
+			text_add(&text, unmapped);
 		break;
 	case MISMATCH_UNKNOWN_USER:
 		text_add(&text, "is for a user who doesn't exist");

@@ -412,17 +412,20 @@ struct pool_list *store_pools(struct store *store)
 	return &store->pools;
 }
 
-int store_owner(struct owner *ret, const struct pool *pool, const struct peer *peer)
+int store_owner(struct owner *ret, const struct pool *pool, const struct peer *peer,
+		const struct peer_self *self)
 {
 	*ret = (struct owner){ .uid = (uid_t)-1, .text = "" };
 	switch (pool->config.per) {
 	case POOL_PER_NONE:
 		return 0;
 	case POOL_PER_USER:
+		if (peer->ids.uid == self->overflow_uid)
+			return EACCES;
 		ret->uid = peer->ids.uid;
 		return 0;
 	case POOL_PER_APP:
-		if (!*peer->app)
+		if (!*peer->app || peer->maker.uid == self->overflow_uid)
 			return EACCES;
 		ret->uid = peer->maker.uid;
 		ret->text = peer->app;
@@ -434,6 +437,16 @@ int store_owner(struct owner *ret, const struct pool *pool, const struct peer *p
 		return 0;
 	}
 	return EACCES;
+}
+
+const char *store_per(const struct pool *pool)
+{
+	static const char *const texts[] = { [POOL_PER_NONE] = "",
+					     [POOL_PER_USER] = "user",
+					     [POOL_PER_APP] = "app",
+					     [POOL_PER_UNIT] = "unit" };
+
+	return texts[pool->config.per];
 }
 
 struct instance *store_find(struct pool *pool, const struct owner *owner)

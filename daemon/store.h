@@ -164,8 +164,14 @@ struct pool *store_pool(struct store *store, size_t index);
 struct pool *store_pool_by_name(struct store *store, const char *name);
 struct pool_list *store_pools(struct store *store);
 
-/* Who a peer is to a pool: 0, or EACCES when it has no owner there (no app known, no unit). */
-int store_owner(struct owner *ret, const struct pool *pool, const struct peer *peer);
+/*
+ * Who a peer is to a pool: 0, or EACCES when it has no owner there: no app known, no unit, or a uid
+ * that several may have.
+ */
+int store_owner(struct owner *ret, const struct pool *pool, const struct peer *peer,
+		const struct peer_self *self);
+/* What each instance of a `per` pool is for: "user", "app" or "unit". */
+const char *store_per(const struct pool *pool);
 struct instance *store_find(struct pool *pool, const struct owner *owner);
 
 /*

@@ -87,7 +87,7 @@ static bool leads_to(struct broker *broker, const struct caller *caller,
 
 	if (caller->is_admin)
 		return true;
-	if (store_owner(&owner, instance->pool, &caller->peer) ||
+	if (store_owner(&owner, instance->pool, &caller->peer, broker->self) ||
 	    store_find(instance->pool, &owner) != instance)
 		return false;
 	for (size_t i = 0; i < caller->view->count; i++) {

@@ -151,9 +151,8 @@ START_TEST(peers_of_other_namespaces_are_sandboxed_without_an_app)
 		if (rows[i].sandboxed) {
 			ck_assert_msg(sandbox_ask(&peer, "create /x%zu", i) == -EACCES, "row %zu",
 				      i);
-			ck_assert_str_eq(
-				peer.text,
-				"pool \"apps\" is one for each app, and this caller has none");
+			ck_assert_str_eq(peer.text, "pool \"apps\" is one for each app, and this "
+						    "caller has none that is known here");
 			ck_assert_int_eq(sandbox_ask(&peer, "context org.example.one"), -EACCES);
 		} else {
 			ck_assert_msg(sandbox_ask(&peer, "create /x%zu", i) == 0, "row %zu: %s", i,

@@ -292,10 +292,10 @@ static int unmapped_is_refused(void *argument)
 	REQUIRE((uid_t)setfsuid((uid_t)-1) == broker->uid && !creds.is_assumed);
 	REQUIRE(creds_assume(&creds, &nobody, 0) == -EOPNOTSUPP);
 	/* A group like any other where every gid is known. */
-	creds.has_unmapped_gids = false;
+	creds.overflow_gid = (gid_t)-1;
 	REQUIRE(creds_assume(&creds, &nogroup, 0) == 0);
 	creds_reset(&creds);
-	creds.has_unmapped_gids = true;
+	creds.overflow_gid = nogroup.gid;
 	REQUIRE(creds_assume(&creds, &nogroup, 0) == -EOPNOTSUPP);
 	broker_stop(&self, &creds);
 	return 0;

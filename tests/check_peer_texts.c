@@ -176,7 +176,7 @@ static int look_at_odd_proc(void *argument)
 	/* As with ProcSubset=pid. */
 	EXPECT(mount("none", "/proc/sys", "tmpfs", 0, NULL) == 0);
 	EXPECT(peer_self_init(&self, false) == 0);
-	EXPECT(self.overflow_uid == 65534);
+	EXPECT(self.overflow_uid == 65534 && self.overflow_gid == 65534);
 	peer_self_done(&self);
 	snprintf(own, sizeof(own), "/proc/%d", (int)getpid());
 	EXPECT(mount("none", own, "tmpfs", 0, NULL) == 0);

@@ -54,10 +54,17 @@ static struct peer alice(void)
 	};
 }
 
-static const struct peer_self root_broker = { .uid = 0, .proc = -EBADF };
+#define ALL_IDS .overflow_uid = (uid_t)-1, .overflow_gid = (gid_t)-1
+static const struct peer_self root_broker = { .uid = 0, .proc = -EBADF, ALL_IDS };
+/* In a user namespace that doesn't know all ids: those are shown as these. */
+static const struct peer_self contained_broker = {
+	.uid = 0, .proc = -EBADF, .overflow_uid = 65534, .overflow_gid = 65533
+};
 /* A system broker without rights, as in a container: its own uid is nobody special. */
-static const struct peer_self plain_broker = { .uid = 1000, .proc = -EBADF };
-static const struct peer_self user_broker = { .uid = 1000, .is_user = true, .proc = -EBADF };
+static const struct peer_self plain_broker = { .uid = 1000, .proc = -EBADF, ALL_IDS };
+static const struct peer_self user_broker = {
+	.uid = 1000, .is_user = true, .proc = -EBADF, ALL_IDS
+};
 
 #define REST "  names = \"/*\"  allow = \"read\"  pool = \"p\" }"
 
@@ -185,6 +192,56 @@ START_TEST(an_app_rule_counts_only_makers_that_are_root_or_named_by_it)
 	ck_assert_msg(policy_match(policy_rule(policy, 0), &peer, row->self, "x", 1) ==
 			      row->expected,
 		      "%s, maker %u:%u", row->keys, row->maker_uid, row->maker_gid);
+	policy_free(policy);
+}
+END_TEST
+
+struct unmapped_row {
+	const char *keys, *allow;
+	uid_t uid;
+	gid_t gid;
+	uid_t maker_uid;
+	bool matches_host, matches_contained;
+};
+
+static const struct unmapped_row unmapped_rows[] = {
+	{ "user = 65534", "\"read\"", 65534, 1, 0, true, false },
+	{ "user = 65533", "\"read\"", 65533, 1, 0, true, true },
+	{ "group = 65533", "\"read\"", 1, 65533, 0, true, false },
+	{ "group = 65534", "\"read\"", 1, 65534, 0, true, true },
+	{ "group = 50", "\"read\"", 65534, 65533, 0, true, true },
+	{ "", "\"read\"", 65534, 65533, 0, true, true },
+	{ "group = 1  app = \"*\"", "\"read\"", 1, 1, 65534, true, true },
+	{ "user = 65534  app = \"*\"", "\"read\"", 65534, 1, 65534, true, false },
+	/* What takes away may well be for all of them. */
+	{ "user = 65534", "[ ]", 65534, 1, 0, true, true },
+	{ "group = 65533", "[ ]", 1, 65533, 0, true, true },
+};
+
+START_TEST(an_id_that_may_be_anybodys_is_let_in_by_no_rule_that_names_it)
+{
+	const struct unmapped_row *row = &unmapped_rows[_i];
+	struct peer peer = alice();
+	struct policy *policy;
+	char rules[512], text[256];
+	enum mismatch why;
+
+	snprintf(rules, sizeof(rules),
+		 "{ name = \"r\"  %s  names = \"/*\"  allow = %s  pool = \"p\" }", row->keys,
+		 row->allow);
+	policy = policy_of(rules);
+	peer.ids.uid = row->uid;
+	peer.ids.gid = row->gid;
+	peer.app = (char *)"x";
+	peer.maker = (struct ids){ .uid = row->maker_uid, .gid = 1 };
+	ck_assert_msg((policy_match(policy_rule(policy, 0), &peer, &root_broker, "x", 1) ==
+		       MATCH) == row->matches_host &&
+			      (policy_match(policy_rule(policy, 0), &peer, &contained_broker, "x",
+					    1) == MATCH) == row->matches_contained,
+		      "%s allow = %s", row->keys, row->allow);
+	why = policy_match(policy_rule(policy, 0), &peer, &contained_broker, "x", 1);
+	policy_mismatch_text(text, sizeof(text), why, policy_rule(policy, 0), &peer);
+	ck_assert_msg(row->matches_contained || strstr(text, "doesn't know"), "%s", text);
 	policy_free(policy);
 }
 END_TEST
@@ -468,6 +525,8 @@ Suite *suite_policy(void)
 	tcase_add_loop_test(tcase, each_identity_key_must_match, 0, ROWS(identity_rows));
 	tcase_add_loop_test(tcase, an_app_rule_counts_only_makers_that_are_root_or_named_by_it, 0,
 			    ROWS(maker_rows));
+	tcase_add_loop_test(tcase, an_id_that_may_be_anybodys_is_let_in_by_no_rule_that_names_it, 0,
+			    ROWS(unmapped_rows));
 	tcase_add_test(tcase, the_first_rule_that_matches_decides_and_rules_never_add_up);
 	tcase_add_test(tcase, a_policy_without_rules_decides_nothing);
 	tcase_add_test(tcase, a_view_of_many_rules_holds_only_those_of_the_identity);

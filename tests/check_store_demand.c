@@ -328,13 +328,17 @@ START_TEST(whose_an_instance_is_follows_from_the_peer)
 		int error;
 		uid_t uid;
 		const char *text;
+		uid_t overflow_uid;
 	} rows[] = {
-		{ POOL_PER_NONE, "", "", 0, (uid_t)-1, "" },
-		{ POOL_PER_USER, "org.x", "", 0, 1000, "" },
-		{ POOL_PER_APP, "", "a.service", EACCES, 0, "" },
-		{ POOL_PER_APP, "org.x", "", 0, 1001, "org.x" },
-		{ POOL_PER_UNIT, "org.x", "", EACCES, 0, "" },
-		{ POOL_PER_UNIT, "", "a.service", 0, (uid_t)-1, "a.service" },
+		{ POOL_PER_NONE, "", "", 0, (uid_t)-1, "", (uid_t)-1 },
+		{ POOL_PER_NONE, "", "", 0, (uid_t)-1, "", 1000 },
+		{ POOL_PER_USER, "org.x", "", 0, 1000, "", (uid_t)-1 },
+		{ POOL_PER_USER, "", "", EACCES, 0, "", 1000 },
+		{ POOL_PER_APP, "", "a.service", EACCES, 0, "", (uid_t)-1 },
+		{ POOL_PER_APP, "org.x", "", 0, 1001, "org.x", 1000 },
+		{ POOL_PER_APP, "org.x", "", EACCES, 0, "", 1001 },
+		{ POOL_PER_UNIT, "org.x", "", EACCES, 0, "", (uid_t)-1 },
+		{ POOL_PER_UNIT, "", "a.service", 0, (uid_t)-1, "a.service", 1000 },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -343,9 +347,10 @@ START_TEST(whose_an_instance_is_follows_from_the_peer)
 					   .maker.uid = 1001,
 					   .app = (char *)rows[i].app,
 					   .unit = (char *)rows[i].unit };
+		const struct peer_self self = { .overflow_uid = rows[i].overflow_uid };
 		struct owner owner;
 
-		ck_assert_int_eq(store_owner(&owner, &pool, &peer), rows[i].error);
+		ck_assert_int_eq(store_owner(&owner, &pool, &peer, &self), rows[i].error);
 		if (rows[i].error)
 			continue;
 		ck_assert_uint_eq(owner.uid, rows[i].uid);

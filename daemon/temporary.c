@@ -32,10 +32,14 @@ struct temporary {
 	struct name_key key;
 };
 
+/* A process that changes its ids is several: each name is removed under those that it was made by.
+ */
 struct maker_key {
 	uint64_t start_time;
+	uid_t uid;
+	gid_t gid;
 	uint32_t pid;
-	uint32_t is_name; /* on a bus: start_time is its name_id, and pid doesn't count */
+	uint32_t is_name; /* on a bus: start_time is its name_id, and nothing else counts */
 };
 
 struct maker {
@@ -184,6 +188,8 @@ int temporary_claim(struct temporaries *temporaries, const struct peer *peer, ui
 {
 	static const struct quota_limit limit = { TEMPORARY_TOTAL, TEMPORARY_PER_USER };
 	struct maker_key key = { .start_time = name_id ? name_id : peer->start_time,
+				 .uid = name_id ? 0 : peer->ids.uid,
+				 .gid = name_id ? 0 : peer->ids.gid,
 				 .pid = name_id ? 0 : (uint32_t)peer->pid,
 				 .is_name = name_id != 0 };
 	struct temporary *temporary;
@@ -404,6 +410,8 @@ static bool parse(struct note *ret, char *value)
 	    !state_number(&value, &sandboxed) || ids_parse(&ret->ids, &value) < 0)
 		return false;
 	ret->key.pid = (uint32_t)pid;
+	ret->key.uid = ret->ids.uid;
+	ret->key.gid = ret->ids.gid;
 	ret->sandboxed = sandboxed != 0;
 	if (!state_number(&value, &ret->ino) || !state_number(&value, &uid))
 		return false;

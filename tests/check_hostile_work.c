@@ -28,6 +28,10 @@ static const char one_pool[] =
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
 	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
 
+static const char callers_pool[] =
+	"pools: { host: { path = \"@host@\" } }\n"
+	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+
 static const char no_connections[] =
 	"limits: { connections-per-user = 1 }\n"
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
@@ -243,6 +247,51 @@ START_TEST(a_thousand_temporary_names_go_one_part_after_another)
 }
 END_TEST
 
+/* One process, once as each of two users, in a directory where only who made a name may remove it.
+ */
+static int make_as_two(void *argument)
+{
+	struct shmb_how how = { .oflag = O_RDWR | O_CREAT, .mode = 0600, .flags = SHMB_TEMPORARY };
+	static const uid_t uids[] = { 1001, 1002 };
+	char name[32];
+
+	for (size_t i = 0; i < 2; i++) {
+		struct shmb *c;
+		int fd;
+
+		if (seteuid(0) < 0 || seteuid(uids[i]) < 0 || shmb_connect(&c, argument) < 0)
+			return 1;
+		snprintf(name, sizeof(name), "/many-%zu", i);
+		fd = shmb_open_how(c, name, &how, sizeof(how));
+		if (fd < 0)
+			return 2;
+		close(fd);
+		shmb_disconnect(c);
+	}
+	return 0;
+}
+
+START_TEST(temporary_names_of_a_process_that_was_two_users_go)
+{
+	struct fixture fixture;
+	unsigned left;
+	struct shmb *c;
+
+	TEST_NEEDS(test_is_root(), "is two users");
+	fixture_start(&fixture, &(struct fixture_how){ .config = callers_pool });
+	c = fixture_connect(&fixture);
+	ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, make_as_two, fixture.socket),
+			 0);
+	do {
+		left = 0;
+		ck_assert_int_eq(
+			shmb_list(c, "many-*", sizeof(struct shmb_info), count_entry, &left), 0);
+	} while (left > 0);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 /* For good, in this process: with them the kernel lets descriptors on their way be without number.
  */
 static bool drop_exemptions(void)
@@ -439,6 +488,7 @@ TCase *hostile_case_of_work(void)
 	tcase_add_test(test, nor_do_those_who_are_turned_away_with_something_attached);
 	tcase_add_test(test, a_large_object_is_freed_elsewhere);
 	tcase_add_test(test, a_thousand_temporary_names_go_one_part_after_another);
+	tcase_add_test(test, temporary_names_of_a_process_that_was_two_users_go);
 	tcase_add_test(test, what_can_not_be_handed_over_leaves_no_name);
 	tcase_add_test(test, a_pattern_is_no_longer_than_a_name);
 	tcase_add_test(test, few_descriptors_wait_for_who_does_not_read);

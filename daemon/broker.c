@@ -258,6 +258,7 @@ static int operation_drop(struct broker *broker, struct caller *caller,
 		return reply_denied(broker, reply, "dropping a pool is for the administrator");
 	creds_reset(&broker->creds);
 	error = store_drop(broker->store, &broker->creds, request->text, clock_now_ms());
+	temporary_forget_dropped(&broker->temporaries);
 	broker->edge->loop->tick_in(broker->edge->loop, 100);
 	switch (error) {
 	case 0:
@@ -270,7 +271,9 @@ static int operation_drop(struct broker *broker, struct caller *caller,
 				  "can be dropped",
 				  request->text);
 	default:
-		return reply_fail(reply, error, "something in pool \"%s\" could not be removed",
+		return reply_fail(reply, error,
+				  "pool \"%s\" could not be dropped altogether: something "
+				  "in it can't be removed or noted, or it is being reloaded",
 				  request->text);
 	}
 }

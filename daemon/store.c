@@ -12,7 +12,6 @@
 #include <string.h>
 #include <syslog.h>
 
-#include "daemon/directory.h"
 #include "daemon/fd.h"
 #include "daemon/store_private.h"
 #include "proto/protocol.h"
@@ -354,8 +353,7 @@ int store_dispatch(struct store *store, uint64_t now_ms)
 	return rc;
 }
 
-/* Only what is made on demand, or no longer configured, is ever released. */
-static bool releasable(const struct instance *instance)
+bool instance_is_releasable(const struct instance *instance)
 {
 	const struct pool *pool = instance->pool;
 
@@ -373,7 +371,7 @@ uint64_t store_tick(struct store *store, uint64_t now_ms)
 		uint64_t due = instance->last_used_ms + instance->idle_ms;
 
 		next = TAILQ_NEXT(instance, entry);
-		if (!releasable(instance) || store->apply.phase != APPLY_NONE)
+		if (!instance_is_releasable(instance) || store->apply.phase != APPLY_NONE)
 			continue;
 		if (due <= now_ms && (instance->state == INSTANCE_ABSENT ||
 				      instance->pool->config.kind != POOL_MADE)) {
@@ -402,7 +400,7 @@ struct pool *store_pool_by_name(struct store *store, const char *name)
 	struct pool *pool;
 
 	TAILQ_FOREACH (pool, &store->pools, entry)
-		if (strcmp(pool->config.name, name) == 0)
+		if (!pool->dropped && strcmp(pool->config.name, name) == 0)
 			return pool;
 	return NULL;
 }
@@ -521,30 +519,6 @@ struct instance *store_by_number(struct store *store, uint32_t number)
 		if (instance->number == number)
 			return instance;
 	return NULL;
-}
-
-int store_drop(struct store *store, struct creds *creds, const char *name, uint64_t now_ms)
-{
-	struct pool *pool = store_pool_by_name(store, name);
-	struct instance *instance, *next;
-	int error = 0;
-
-	if (!pool)
-		return ENOENT;
-	if (pool->config.kind != POOL_MADE)
-		return EOPNOTSUPP;
-	store->now_ms = now_ms;
-	for (instance = pool->instances; instance; instance = next) {
-		next = instance->hh.next;
-		if (instance->state != INSTANCE_READY)
-			continue;
-		if (directory_remove_all(instance->writable, creds) < 0)
-			error = EBUSY;
-		if (releasable(instance) && store->apply.phase == APPLY_NONE &&
-		    instance_ask(store, instance, KEEPER_RELEASE, false) == 0)
-			instance->state = INSTANCE_RELEASING;
-	}
-	return error;
 }
 
 void pool_free(struct store *store, struct pool *pool)

@@ -102,6 +102,7 @@ TAILQ_HEAD(instance_list, instance);
 struct pool {
 	struct pool_config config; /* a copy: it outlives the configuration that it came from */
 	bool closed;		   /* its definition is gone: kept until it is empty */
+	bool dropped;		   /* it gave way to another of its name: closed, too */
 	bool never_configured;	   /* the configuration that it came with was refused */
 	bool fresh;		   /* came with the configuration that is being applied */
 	bool has_next;		   /* the definition that is being applied: */
@@ -221,8 +222,9 @@ struct instance *store_next(struct store *store, uint32_t after);
 struct instance *store_by_number(struct store *store, uint32_t number);
 
 /*
- * Unlinks everything in a pool (all its instances) and releases what can be released. 0, or
- * an errno: ENOENT, EOPNOTSUPP for a path or given pool.
+ * Unlinks everything in a pool (all its instances) and releases what can be released; one that was
+ * delegated or lent is another from then on. 0, or an errno: ENOENT, EOPNOTSUPP for a path or given
+ * pool, ENOMEM, EBUSY when something is left, can't be noted, or a definition is being applied.
  */
 int store_drop(struct store *store, struct creds *creds, const char *name, uint64_t now_ms);
 

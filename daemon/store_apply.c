@@ -93,7 +93,7 @@ struct pool *pool_new(struct store *store, const struct pool_config *config)
 }
 
 /* The one instance of a pool that is not `per`. */
-static void start_single(struct store *store, struct pool *pool)
+void start_single(struct store *store, struct pool *pool)
 {
 	static const struct owner nobody = { .uid = (uid_t)-1, .text = "" };
 	struct instance *instance;

@@ -60,6 +60,10 @@ int instance_ask(struct store *store, struct instance *instance, enum keeper_ope
 		 bool for_apply);
 /* A new one, not started. NULL: no memory. */
 struct instance *instance_new(struct store *store, struct pool *pool, const struct owner *owner);
+/* The one instance of a pool that is not `per`. */
+void start_single(struct store *store, struct pool *pool);
+/* Only what is made on demand, or no longer configured, is ever released. */
+bool instance_is_releasable(const struct instance *instance);
 /* Gives it its descriptors, by the pool's kind; READY, MAKING or ABSENT afterwards. */
 void instance_start(struct store *store, struct instance *instance, bool for_apply);
 /* The keeper has made it or its twin, or has said why not. */

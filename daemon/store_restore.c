@@ -20,12 +20,14 @@
 /* Of a note, in one number. */
 #define FLAG_EXEC 1
 #define FLAG_WAS_LENT 2
+#define FLAG_DROPPED 4
 
 int instance_remember(struct store *store, const struct instance *instance)
 {
 	const struct pool_config *config = &instance->pool->config;
 	const size_t uid_size = sizeof(instance->owner_uid);
-	int flags = (config->exec ? FLAG_EXEC : 0) | (instance->was_lent ? FLAG_WAS_LENT : 0);
+	int flags = (config->exec ? FLAG_EXEC : 0) | (instance->was_lent ? FLAG_WAS_LENT : 0) |
+		    (instance->pool->dropped ? FLAG_DROPPED : 0);
 
 	return state_put(store->state, STATE_POOL, instance->number, "%d/%d/%s/%s/%u/%.*s/%s",
 			 config->per, flags, config->huge ? config->huge : NO_TEXT,
@@ -42,7 +44,7 @@ void instance_forget(struct store *store, uint32_t number)
 struct record {
 	struct pool_config config; /* borrows from the value */
 	struct owner owner;
-	bool was_lent;
+	bool was_lent, dropped;
 };
 
 static char *optional(char *word)
@@ -65,6 +67,7 @@ static bool parse(struct record *ret, char *value)
 	ret->config.per = (enum pool_per)per;
 	ret->config.exec = flags & FLAG_EXEC;
 	ret->was_lent = flags & FLAG_WAS_LENT;
+	ret->dropped = flags & FLAG_DROPPED;
 	ret->config.huge = optional(huge);
 	ret->config.mpol = optional(mpol);
 	ret->owner.uid = (uid_t)uid;
@@ -106,7 +109,7 @@ static void put_in_order(struct store *store, struct instance *instance)
 static struct instance *add_instance(struct store *store, const struct record *record,
 				     uint32_t number)
 {
-	struct pool *pool = store_pool_by_name(store, record->config.name);
+	struct pool *pool = record->dropped ? NULL : store_pool_by_name(store, record->config.name);
 	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
 	uint32_t last = store->last_number;
 	struct instance *instance;
@@ -117,6 +120,7 @@ static struct instance *add_instance(struct store *store, const struct record *r
 		return NULL;
 	/* Until the configuration says otherwise. */
 	pool->closed = true;
+	pool->dropped = pool->never_configured = record->dropped;
 	store->last_number = number - 1;
 	instance = instance_new(store, pool, &record->owner);
 	store->last_number = last > number ? last : number;
@@ -124,7 +128,7 @@ static struct instance *add_instance(struct store *store, const struct record *r
 		instance->was_lent = record->was_lent;
 		put_in_order(store, instance);
 	}
-	if (instance && record->config.per != POOL_PER_NONE)
+	if (instance && record->config.per != POOL_PER_NONE && !record->dropped)
 		quota_charge(store->quota, &instance->charge, RESOURCE_POOL, record->owner.uid,
 			     false, &any);
 	return instance;
@@ -172,7 +176,7 @@ static void restore(void *context, uint64_t number, char *value)
 		state_remove(store->state, STATE_POOL, number);
 		return;
 	}
-	if (is_second(store, &record, (uint32_t)number))
+	if (!record.dropped && is_second(store, &record, (uint32_t)number))
 		return;
 	instance = add_instance(store, &record, (uint32_t)number);
 	if (!instance) {

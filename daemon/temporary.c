@@ -365,6 +365,22 @@ void temporary_forget(struct temporaries *temporaries, const struct instance *in
 	maker_free_if_idle(maker);
 }
 
+void temporary_forget_dropped(struct temporaries *temporaries)
+{
+	struct temporary *temporary, *next_name;
+	struct maker *maker, *next;
+
+	HASH_ITER(hh, temporaries->makers, maker, next)
+	{
+		for (temporary = LIST_FIRST(&maker->names); temporary; temporary = next_name) {
+			next_name = LIST_NEXT(temporary, entry);
+			if (temporary->instance->pool->dropped)
+				temporary_free(temporary);
+		}
+		maker_free_if_idle(maker);
+	}
+}
+
 pid_t temporary_maker(const struct temporaries *temporaries, const struct instance *instance,
 		      const char *name, uint64_t ino)
 {

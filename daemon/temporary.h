@@ -55,6 +55,8 @@ void temporary_unclaim(struct temporaries *temporaries, struct temporary_claim *
 /* The name was unlinked or replaced: it is nobody's temporary name any more. */
 void temporary_forget(struct temporaries *temporaries, const struct instance *instance,
 		      const char *name);
+/* So are all that were in pools which have been dropped. */
+void temporary_forget_dropped(struct temporaries *temporaries);
 /* The process that made this name, if it is the object `ino`; else 0. */
 pid_t temporary_maker(const struct temporaries *temporaries, const struct instance *instance,
 		      const char *name, uint64_t ino);

@@ -464,6 +464,7 @@ Suite *suite_delegate(void)
 	tcase_add_test(tests, a_child_of_vfork_that_is_killed_takes_no_lock_along);
 	suite_add_tcase(suite, tests);
 	suite_add_tcase(suite, delegate_case_of_hostile());
+	suite_add_tcase(suite, delegate_case_of_drops());
 	suite_add_tcase(suite, delegate_case_of_rules());
 	return suite;
 }

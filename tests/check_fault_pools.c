@@ -157,6 +157,38 @@ static void remove_delegated(struct scene *scene)
 	remove_if_there(scene, "/delegated");
 }
 
+static int call_drop(struct scene *scene)
+{
+	return shmb_raw_call(scene->c, WIRE_DROP, "own", 3, NULL, NULL);
+}
+
+static void has_dropped(struct fixture *fixture, void *argument)
+{
+	struct pool *pool;
+	bool *has = argument;
+
+	*has = false;
+	TAILQ_FOREACH (pool, store_pools(server_broker(fixture->server)->store), entry)
+		*has |= pool->dropped;
+}
+
+/* What a fault has left in one goes with the next drop, and the pool is there as before. */
+static void drop_again(struct scene *scene)
+{
+	time_t end = time(NULL) + 10;
+	bool has = true;
+
+	FAULT_EXPECT(shmb_raw_call(scene->other, WIRE_DROP, "own", 3, NULL, NULL) == 0);
+	for (uint64_t ms = 1000000; has; ms += 1000000) {
+		FAULT_EXPECT(time(NULL) < end);
+		fixture_tick(&scene->fixture, ms);
+		sched_yield();
+		fixture_call(&scene->fixture, has_dropped, &has);
+	}
+	make_delegated(scene);
+	remove_delegated(scene);
+}
+
 /* --- the library alone --- */
 
 static int drop_in(int result)
@@ -259,6 +291,9 @@ static const struct fault_case given[] = {
 	GIVEN("lend", FAULT_HELPER, call_lend, .keeps = true),
 	GIVEN("delegate", FAULT_SELF, call_delegated, .after = remove_delegated),
 	GIVEN("delegate", FAULT_LOOP, call_delegated, .after = remove_delegated),
+	GIVEN("drop", FAULT_LOOP, call_drop, .before = make_delegated, .after = drop_again,
+	      .also = -EBUSY),
+	GIVEN("drop", FAULT_HELPER, call_drop, .before = make_delegated, .after = drop_again),
 	GIVEN("unlink by oneself", FAULT_SELF, call_unlink_delegated, .before = make_delegated,
 	      .after = remove_delegated),
 };

@@ -257,7 +257,8 @@ static int operation_drop(struct broker *broker, struct caller *caller,
 	if (!caller->is_admin)
 		return reply_denied(broker, reply, "dropping a pool is for the administrator");
 	creds_reset(&broker->creds);
-	error = store_drop(broker->store, &broker->creds, request->text, clock_now_ms());
+	error = store_drop(broker->store, &broker->creds, broker->edge->loop, request->text,
+			   clock_now_ms());
 	temporary_forget_dropped(&broker->temporaries);
 	broker->edge->loop->tick_in(broker->edge->loop, 100);
 	switch (error) {

@@ -16,6 +16,8 @@
 #define DEPTH_MAX 100
 /* Who makes directories as fast as they are moved doesn't keep us for ever. */
 #define MOVED_MAX 10000
+/* Freeing so much takes longer than having it done elsewhere; smaller ones are freed here. */
+#define LARGE_BYTES ((uint64_t)1024 * 1024)
 
 int directory_unlink(int dir, const char *name)
 {
@@ -60,6 +62,7 @@ void directory_sweep(int directory)
 struct removal {
 	int top;
 	struct creds *creds;
+	struct loop *loop;
 	unsigned moved; /* so far */
 };
 
@@ -113,6 +116,21 @@ static int open_below(const struct removal *removal, int directory, const char *
 	return fd < 0 ? -errno : fd;
 }
 
+/* 0 or an errno. */
+static int remove_name(const struct removal *removal, int directory, const char *name)
+{
+	struct stat st;
+	int held = -EBADF, error;
+
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (uint64_t)st.st_blocks * 512 >= LARGE_BYTES)
+		held = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	error = directory_unlink(directory, name);
+	if (held >= 0)
+		removal->loop->close_elsewhere(removal->loop, held);
+	return error;
+}
+
 static int remove_below(struct removal *removal, int directory, unsigned depth)
 {
 	DIR *listing = directory_list(directory);
@@ -126,7 +144,7 @@ static int remove_below(struct removal *removal, int directory, unsigned depth)
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		if (directory_unlink(directory, entry->d_name) != ENOTEMPTY)
+		if (remove_name(removal, directory, entry->d_name) != ENOTEMPTY)
 			continue;
 		if (depth == 0 && bring_up(removal, directory, entry->d_name) == 0)
 			continue;
@@ -139,9 +157,9 @@ static int remove_below(struct removal *removal, int directory, unsigned depth)
 	return error;
 }
 
-int directory_remove_all(int directory, struct creds *creds)
+int directory_remove_all(int directory, struct creds *creds, struct loop *loop)
 {
-	struct removal removal = { .top = directory, .creds = creds };
+	struct removal removal = { .top = directory, .creds = creds, .loop = loop };
 	unsigned moved;
 	int error;
 

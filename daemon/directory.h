@@ -6,6 +6,7 @@
 #include <dirent.h>
 
 #include "daemon/creds.h"
+#include "daemon/watch.h"
 
 /* A listing with a position of its own, for closedir(); NULL and errno. `directory` is borrowed. */
 DIR *directory_list(int directory);
@@ -18,8 +19,9 @@ void directory_sweep(int directory);
 
 /*
  * Removes everything in a private pool's root, whatever clients made there, with the broker's own
- * credentials, which must be in force, and its makers'. 0, or -errno when something is left.
+ * credentials, which must be in force, and its makers'. What is large is freed by who closes for
+ * the loop. 0, or -errno when something is left.
  */
-int directory_remove_all(int directory, struct creds *creds);
+int directory_remove_all(int directory, struct creds *creds, struct loop *loop);
 
 #endif

@@ -20,6 +20,7 @@
 #include "daemon/peer.h"
 #include "daemon/quota.h"
 #include "daemon/state.h"
+#include "daemon/watch.h"
 
 struct store;
 
@@ -226,6 +227,7 @@ struct instance *store_by_number(struct store *store, uint32_t number);
  * delegated or lent is another from then on. 0, or an errno: ENOENT, EOPNOTSUPP for a path or given
  * pool, ENOMEM, EBUSY when something is left, can't be noted, or a definition is being applied.
  */
-int store_drop(struct store *store, struct creds *creds, const char *name, uint64_t now_ms);
+int store_drop(struct store *store, struct creds *creds, struct loop *loop, const char *name,
+	       uint64_t now_ms);
 
 #endif

@@ -67,14 +67,14 @@ static int replace(struct store *store, struct pool *pool)
 }
 
 /* 0, or -errno when something is left. */
-static int empty(struct store *store, struct pool *pool, struct creds *creds)
+static int empty(struct store *store, struct pool *pool, struct creds *creds, struct loop *loop)
 {
 	int error = 0;
 
 	for (struct instance *i = pool->instances; i; i = i->hh.next) {
 		if (i->state != INSTANCE_READY && i->state != INSTANCE_RELEASING)
 			continue;
-		if (directory_remove_all(i->writable, creds) < 0)
+		if (directory_remove_all(i->writable, creds, loop) < 0)
 			error = -ENOTEMPTY;
 		if (i->state == INSTANCE_READY && instance_is_releasable(i) &&
 		    store->apply.phase == APPLY_NONE &&
@@ -84,7 +84,8 @@ static int empty(struct store *store, struct pool *pool, struct creds *creds)
 	return error;
 }
 
-int store_drop(struct store *store, struct creds *creds, const char *name, uint64_t now_ms)
+int store_drop(struct store *store, struct creds *creds, struct loop *loop, const char *name,
+	       uint64_t now_ms)
 {
 	struct pool *named = store_pool_by_name(store, name), *pool;
 	bool any = false;
@@ -98,7 +99,7 @@ int store_drop(struct store *store, struct creds *creds, const char *name, uint6
 		if (pool->config.kind != POOL_MADE || strcmp(pool->config.name, name) != 0)
 			continue;
 		any = true;
-		if (empty(store, pool, creds) < 0)
+		if (empty(store, pool, creds, loop) < 0)
 			error = EBUSY;
 	}
 	if (any)

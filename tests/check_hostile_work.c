@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client/internal.h"
 #include "daemon/broker_private.h"
 #include "proto/packet.h"
 #include "tests/edge.h"
@@ -27,6 +28,10 @@
 static const char one_pool[] =
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
 	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+
+static const char private_pool[] =
+	"pools: { own: { size = \"64M\" objects = 100 } }\n"
+	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"own\" } )\n";
 
 static const char callers_pool[] =
 	"pools: { host: { path = \"@host@\" } }\n"
@@ -135,11 +140,19 @@ START_TEST(nor_do_those_who_are_turned_away_with_something_attached)
 }
 END_TEST
 
-static uint64_t free_bytes(const struct fixture *fixture)
+static void look_at_first_pool(struct fixture *fixture, void *argument)
+{
+	const struct instance *first = store_next(server_broker(fixture->server)->store, 0);
+
+	ck_assert_int_eq(fstatvfs(first->writable, argument), 0);
+}
+
+/* Of the one pool that there is. */
+static uint64_t free_bytes(struct fixture *fixture)
 {
 	struct statvfs fs;
 
-	ck_assert_int_eq(statvfs(fixture->host, &fs), 0);
+	fixture_call(fixture, look_at_first_pool, &fs);
 	return (uint64_t)fs.f_bfree * fs.f_frsize;
 }
 
@@ -156,7 +169,7 @@ static void make_large(struct shmb *c, const char *name, unsigned flags, size_t 
 }
 
 /* While the closer stands still the memory stays: so it is the closer that frees it. */
-static void expect_freed_elsewhere(const struct fixture *fixture, struct shmb *c,
+static void expect_freed_elsewhere(struct fixture *fixture, struct shmb *c,
 				   int (*remove)(struct shmb *c))
 {
 	uint64_t before = free_bytes(fixture);
@@ -226,6 +239,34 @@ static int count_entry(const struct shmb_info *info, void *userdata)
 	++*(unsigned *)userdata;
 	return 0;
 }
+
+static int drop_private(struct shmb *c)
+{
+	return shmb_raw_call(c, WIRE_DROP, "own", 3, NULL, NULL);
+}
+
+/* One large object, and many that are not. */
+START_TEST(what_is_large_in_a_dropped_pool_is_freed_elsewhere)
+{
+	struct fixture fixture;
+	struct shmb *c;
+	char name[32];
+
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = private_pool, .is_user = !test_is_root() });
+	c = fixture_connect(&fixture);
+	make_large(c, "/large", 0, 32 * MIB);
+	expect_freed_elsewhere(&fixture, c, drop_private);
+	for (int i = 0; i < 16; i++) {
+		snprintf(name, sizeof(name), "/some-%d", i);
+		make_large(c, name, 0, 2 * MIB);
+	}
+	expect_freed_elsewhere(&fixture, c, drop_private);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
 
 /* More names than go in one pass of the loop. */
 START_TEST(a_thousand_temporary_names_go_one_part_after_another)
@@ -487,6 +528,7 @@ TCase *hostile_case_of_work(void)
 	tcase_add_test(test, a_closer_that_falls_behind_holds_nobody_up);
 	tcase_add_test(test, nor_do_those_who_are_turned_away_with_something_attached);
 	tcase_add_test(test, a_large_object_is_freed_elsewhere);
+	tcase_add_test(test, what_is_large_in_a_dropped_pool_is_freed_elsewhere);
 	tcase_add_test(test, a_thousand_temporary_names_go_one_part_after_another);
 	tcase_add_test(test, temporary_names_of_a_process_that_was_two_users_go);
 	tcase_add_test(test, what_can_not_be_handed_over_leaves_no_name);

@@ -208,14 +208,18 @@ int broker_dispatch_keeper(struct broker *broker)
 void broker_tick(struct broker *broker)
 {
 	uint64_t next, going;
+	bool names_left;
 
 	creds_reset(&broker->creds);
 	if (broker->load_again && !broker->applying) {
 		broker->load_again = false;
 		broker_load(broker);
 	}
+	/* Before the pools, of which one may be in nobody's use by it. */
+	names_left = temporary_tick(&broker->temporaries);
+	creds_reset(&broker->creds);
 	next = store_tick(broker->store, clock_now_ms());
-	if (temporary_tick(&broker->temporaries))
+	if (names_left)
 		next = 1;
 	going = sealed_tick(&broker->sealed, clock_now_ms());
 	if (going && (next == 0 || going < next))

@@ -18,7 +18,7 @@
 #define TEMPORARY_PER_USER 65536
 #define TEMPORARY_TOTAL 1048576
 
-/* Names that are removed in one go: others are served between. */
+/* Names that are removed in one pass of the loop, whoever made them: others are served between. */
 #define BATCH 128
 
 struct temporary {
@@ -51,7 +51,7 @@ struct maker {
 	struct watch watch;
 	struct ids ids;
 	unsigned claims;
-	bool ended; /* of a bus: its names are being removed */
+	bool ended; /* its names are being removed */
 	LIST_HEAD(, temporary) names;
 	UT_hash_handle hh;
 };
@@ -100,30 +100,34 @@ static void temporary_free(struct temporary *temporary)
 	temporary_unlist(temporary);
 }
 
-/* At most so many; true: none is left. */
-static bool remove_names(struct maker *maker, unsigned most)
+/* At most *left, which it lowers; true: no name is left. */
+static bool remove_names(struct maker *maker, unsigned *left)
 {
 	struct temporary *temporary;
 
-	while ((temporary = LIST_FIRST(&maker->names)) && most-- > 0) {
+	while (*left > 0 && (temporary = LIST_FIRST(&maker->names))) {
 		object_unlink_if(maker->temporaries->env, temporary->instance, &maker->ids,
 				 name_key_name(&temporary->key), temporary->ino);
 		temporary_free(temporary);
+		--*left;
 	}
-	return !temporary;
+	return LIST_EMPTY(&maker->names);
 }
 
-/* Called again in each pass of the loop while the maker is there. */
-static void maker_ended(struct watch *watch)
+/* Its names go in the ticks that follow: many may end at once. */
+static void maker_end(struct maker *maker)
 {
-	struct maker *maker = (struct maker *)((char *)watch - offsetof(struct maker, watch));
 	struct temporaries *all = maker->temporaries;
 
-	if (!remove_names(maker, BATCH))
-		return;
-	/* A claim is only held during one request: there is none now. */
-	maker_free(maker);
+	all->loop->unwatch(all->loop, &maker->watch);
+	all->ended += !maker->ended;
+	maker->ended = true;
 	all->loop->tick_in(all->loop, 0);
+}
+
+static void maker_ended(struct watch *watch)
+{
+	maker_end((struct maker *)((char *)watch - offsetof(struct maker, watch)));
 }
 
 /* pidfd is taken; -EBADF: it has ended. 0 or an errno. */
@@ -221,16 +225,6 @@ int temporary_claim(struct temporaries *temporaries, const struct peer *peer, ui
 	return 0;
 }
 
-/* Its names go in the ticks that follow. */
-static void maker_end(struct maker *maker)
-{
-	struct temporaries *all = maker->temporaries;
-
-	all->ended += !maker->ended;
-	maker->ended = true;
-	all->loop->tick_in(all->loop, 0);
-}
-
 void temporary_end(struct temporaries *temporaries, uint64_t name_id)
 {
 	struct maker_key key = { .start_time = name_id, .is_name = 1 };
@@ -245,16 +239,17 @@ void temporary_end(struct temporaries *temporaries, uint64_t name_id)
 bool temporary_tick(struct temporaries *temporaries)
 {
 	struct maker *maker, *next;
+	unsigned left = BATCH;
 
 	if (temporaries->ended == 0)
 		return false;
 	HASH_ITER(hh, temporaries->makers, maker, next)
 	{
-		if (!maker->ended)
-			continue;
-		if (remove_names(maker, BATCH))
+		if (left == 0)
+			break;
+		/* A claim is only held during one request: there is none now. */
+		if (maker->ended && remove_names(maker, &left))
 			maker_free(maker);
-		break;
 	}
 	return temporaries->ended > 0;
 }
@@ -506,12 +501,13 @@ void temporary_done(struct temporaries *temporaries, bool leave)
 {
 	struct temporary *temporary;
 	struct maker *maker, *next;
+	unsigned any = UINT_MAX;
 
 	HASH_ITER(hh, temporaries->makers, maker, next)
 	{
 		while (leave && (temporary = LIST_FIRST(&maker->names)))
 			temporary_unlist(temporary);
-		remove_names(maker, UINT_MAX);
+		remove_names(maker, &any);
 		maker_free(maker);
 	}
 }

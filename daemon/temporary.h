@@ -29,7 +29,7 @@ struct temporaries {
 	struct maker *makers;	   /* processes: a hash by pid and start time */
 	struct temporary *names;   /* a hash by instance and name */
 	unsigned beside;	   /* names that it had no memory for */
-	unsigned ended;		   /* makers on a bus that have gone, with names left to remove */
+	unsigned ended;		   /* makers that have gone, with names left to remove */
 };
 
 /* A place for one more name, had before the object is made: so nothing can fail afterwards. */

@@ -5,8 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,30 +24,6 @@
 static const char one_pool[] =
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
 	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
-
-/* The loop stands still, in the middle of nothing, until it is let go. */
-struct hold {
-	struct fixture *fixture;
-	sem_t held, released;
-};
-
-static void stand_still(struct fixture *fixture, void *argument)
-{
-	struct hold *hold = argument;
-
-	(void)fixture;
-	sem_post(&hold->held);
-	while (sem_wait(&hold->released) < 0)
-		;
-}
-
-static void *hold_loop(void *argument)
-{
-	struct hold *hold = argument;
-
-	fixture_call(hold->fixture, stand_still, hold);
-	return NULL;
-}
 
 /* As another user, from a process of its own: floods when it reads a byte, ends at the end. */
 struct flood {
@@ -80,20 +54,6 @@ static int flood(void *argument)
 	return read(flood->go, &byte, 1) == 0 ? 0 : 3;
 }
 
-/* The counter of requests, of the next reply. */
-static unsigned long next_count(int fd, uint32_t serial)
-{
-	static struct raw_reply reply;
-	const char *field;
-
-	ck_assert(raw_reply(fd, &reply));
-	ck_assert_uint_eq(reply.head.serial, serial);
-	ck_assert_int_eq(reply.head.status, 0);
-	field = memmem(reply.body, reply.body_size, "\0requests=", 10);
-	ck_assert_ptr_nonnull(field);
-	return strtoul(field + 10, NULL, 10);
-}
-
 static const struct {
 	unsigned connections;
 	uint16_t operation;
@@ -103,10 +63,9 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 {
 	int go[2], done[2], fd, status;
 	struct fixture fixture;
-	struct hold hold = { .fixture = &fixture };
+	struct edge_hold hold;
 	struct flood flooder = { .connections = floods[_i].connections,
 				 .operation = floods[_i].operation };
-	pthread_t thread;
 	unsigned long before, now;
 	char byte;
 	pid_t pid;
@@ -127,20 +86,16 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 	}
 	ck_assert_int_eq(read(done[0], &byte, 1), 1);
 
-	sem_init(&hold.held, 0, 0);
-	sem_init(&hold.released, 0, 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, hold_loop, &hold), 0);
-	sem_wait(&hold.held);
+	edge_hold(&hold, &fixture);
 	ck_assert_int_eq(write(go[1], &byte, 1), 1);
 	ck_assert_int_eq(read(done[0], &byte, 1), 1);
 	for (uint32_t i = 0; i < ASKED; i++)
 		ck_assert_int_eq(raw_ask(fd, i, WIRE_STATUS, ""), 0);
-	sem_post(&hold.released);
-	pthread_join(thread, NULL);
+	edge_let_go(&hold);
 
-	before = next_count(fd, 0);
+	before = edge_next_count(fd, 0, "requests");
 	for (uint32_t i = 1; i < ASKED; i++, before = now) {
-		now = next_count(fd, i);
+		now = edge_next_count(fd, i, "requests");
 		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
 			      now - before);
 	}

@@ -3,9 +3,13 @@
 #include "tests/edge.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/raw_client.h"
 #include "tests/test.h"
 
 /* Only a broker that hangs lets this pass. */
@@ -44,4 +48,57 @@ void edge_expect_served(const struct fixture *fixture, struct shmb *c)
 	close(fd);
 	ck_assert_int_eq(shmb_unlink(c, "/good"), 0);
 	shmb_disconnect(own);
+}
+
+static void stand_still(struct fixture *fixture, void *argument)
+{
+	struct edge_hold *hold = argument;
+
+	(void)fixture;
+	sem_post(&hold->held);
+	while (sem_wait(&hold->released) < 0)
+		;
+}
+
+static void *hold_loop(void *argument)
+{
+	struct edge_hold *hold = argument;
+
+	fixture_call(hold->fixture, stand_still, hold);
+	return NULL;
+}
+
+void edge_hold(struct edge_hold *hold, struct fixture *fixture)
+{
+	hold->fixture = fixture;
+	sem_init(&hold->held, 0, 0);
+	sem_init(&hold->released, 0, 0);
+	ck_assert_int_eq(pthread_create(&hold->thread, NULL, hold_loop, hold), 0);
+	while (sem_wait(&hold->held) < 0)
+		;
+}
+
+void edge_let_go(struct edge_hold *hold)
+{
+	sem_post(&hold->released);
+	pthread_join(hold->thread, NULL);
+}
+
+unsigned long edge_next_count(int fd, uint32_t serial, const char *field)
+{
+	static struct raw_reply reply;
+	char wanted[64];
+	int size = snprintf(wanted, sizeof(wanted), "%s=", field);
+	const char *at;
+
+	ck_assert(raw_reply(fd, &reply));
+	ck_assert_uint_eq(reply.head.serial, serial);
+	ck_assert_int_eq(reply.head.status, 0);
+	/* Not as the end of another field's name. */
+	at = memmem(reply.body, reply.body_size, wanted, (size_t)size);
+	while (at && at > reply.body && at[-1])
+		at = memmem(at + 1, reply.body_size - (size_t)(at + 1 - reply.body), wanted,
+			    (size_t)size);
+	ck_assert_ptr_nonnull(at);
+	return strtoul(at + size, NULL, 10);
 }

@@ -5,6 +5,9 @@
 
 #include <check.h>
 
+#include <pthread.h>
+#include <semaphore.h>
+
 #include "tests/fixture.h"
 
 #ifndef SO_PASSRIGHTS
@@ -16,10 +19,23 @@ void edge_expect_clients(struct fixture *fixture, unsigned wanted);
 /* Opens and unlinks an object, on c or (NULL) on a connection for that alone. */
 void edge_expect_served(const struct fixture *fixture, struct shmb *c);
 
+/* The loop stands still, in the middle of nothing, until it is let go. */
+struct edge_hold {
+	struct fixture *fixture;
+	sem_t held, released;
+	pthread_t thread;
+};
+void edge_hold(struct edge_hold *hold, struct fixture *fixture);
+void edge_let_go(struct edge_hold *hold);
+/* A number of the next reply, which is one to WIRE_STATUS. */
+unsigned long edge_next_count(int fd, uint32_t serial, const char *field);
+
 /* The tests of check_server_limits.c. */
 TCase *server_case_of_limits(void);
 /* Of check_turns.c. */
 TCase *server_case_of_turns(void);
+/* Of check_passes.c. */
+TCase *server_case_of_passes(void);
 /* Of check_monitor.c, check_wait.c and check_reserve.c. */
 TCase *server_case_of_reservations(void);
 TCase *server_case_of_waits(void);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,7 +209,7 @@ int broker_dispatch_keeper(struct broker *broker)
 void broker_tick(struct broker *broker)
 {
 	uint64_t next, going;
-	bool names_left;
+	bool more;
 
 	creds_reset(&broker->creds);
 	if (broker->load_again && !broker->applying) {
@@ -216,10 +217,11 @@ void broker_tick(struct broker *broker)
 		broker_load(broker);
 	}
 	/* Before the pools, of which one may be in nobody's use by it. */
-	names_left = temporary_tick(&broker->temporaries);
+	more = temporary_tick(&broker->temporaries);
+	more |= unpublished_tick(broker, OBJECT_WORK_MAX);
 	creds_reset(&broker->creds);
 	next = store_tick(broker->store, clock_now_ms());
-	if (names_left)
+	if (more)
 		next = 1;
 	going = sealed_tick(&broker->sealed, clock_now_ms());
 	if (going && (next == 0 || going < next))
@@ -546,6 +548,7 @@ void broker_free(struct broker *broker, bool leave)
 	if (!broker)
 		return;
 	if (broker->store) {
+		unpublished_tick(broker, UINT_MAX);
 		temporary_done(&broker->temporaries, leave);
 		creds_reset(&broker->creds);
 		sealed_set_done(&broker->sealed, leave);

@@ -165,6 +165,11 @@ int broker_continue(struct broker *broker, struct caller *caller, struct reply *
  * made goes again.
  */
 void broker_undo(struct broker *broker, struct caller *caller, const struct reply *reply);
+/*
+ * Closes, in the ticks that follow, descriptors of replies that could not be delivered: each may be
+ * the last opening of a large object.
+ */
+void broker_close(struct broker *broker, struct fdlist *fds);
 const struct outcome *broker_outcome(const struct broker *broker);
 
 #endif

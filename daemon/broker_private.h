@@ -47,14 +47,15 @@ struct broker {
 	char reload_text[1200];
 
 	LIST_HEAD(, caller) callers;
+	LIST_HEAD(, unpublished) left_behind;
 	struct outcome outcome;
 	struct counters counters;
 	uint64_t started_ms;
 };
 
-/* An object without a name yet, of one connection. */
+/* An object without a name yet, of one connection, or left behind by one. */
 struct unpublished {
-	struct instance *instance;
+	struct instance *instance; /* NULL: what could not be handed over, which may have had one */
 	int fd;
 	struct sealed *sealed; /* NULL: it won't be. Else it has the descriptor */
 	uint64_t ino;
@@ -88,6 +89,10 @@ bool operation_look(struct broker *broker, struct caller *caller, const char *na
 bool operation_instance(struct broker *broker, struct caller *caller, const struct rule *rule,
 			struct instance **ret, struct reply *reply);
 void unpublished_free(struct caller *caller, struct unpublished *unpublished);
+/* All of the caller's, in the ticks that follow: it may be gigabytes that are freed. */
+void unpublished_leave(struct caller *caller);
+/* As much of what was left behind as is work for; true: there is more. */
+bool unpublished_tick(struct broker *broker, unsigned left);
 
 /* Appends a struct wire_info. false: no room. */
 bool info_append(struct broker *broker, const struct instance *instance, const char *name,

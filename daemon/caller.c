@@ -145,7 +145,6 @@ int caller_init_known(struct caller *caller, struct broker *broker, struct peer 
 void caller_end(struct caller *caller)
 {
 	struct broker *broker = caller->broker;
-	struct unpublished *unpublished;
 
 	if (!broker || caller->ended)
 		return;
@@ -155,8 +154,7 @@ void caller_end(struct caller *caller)
 	stream_free(caller);
 	if (caller->name_id)
 		temporary_end(&broker->temporaries, caller->name_id);
-	while ((unpublished = LIST_FIRST(&caller->unpublished)))
-		unpublished_free(caller, unpublished);
+	unpublished_leave(caller);
 	if (caller->context)
 		caller->context->connections--;
 	LIST_REMOVE(caller, entry);

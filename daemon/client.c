@@ -70,7 +70,7 @@ static void set_state(struct client *client, enum client_state state)
 static void drop_queued(struct client *client)
 {
 	if (client->queued)
-		fdlist_close(&client->queued->fds);
+		broker_close(client->server->broker, &client->queued->fds);
 	free(client->queued);
 	client->queued = NULL;
 }
@@ -178,6 +178,7 @@ static int send_reply(struct client *client, const struct request *request, stru
 	if (error == -ETOOMANYREFS) {
 		/* Descriptors that nobody has received yet, of all clients together. */
 		broker_undo(client->server->broker, &client->caller, reply);
+		broker_close(client->server->broker, &reply->fds);
 		reply_fail(reply, ENFILE, "too many descriptors are on their way");
 		reply_encode(packet, request, reply);
 		error = packet_send(client->fd, packet->part, packet->part_count, NULL,
@@ -185,6 +186,8 @@ static int send_reply(struct client *client, const struct request *request, stru
 	}
 	if (error == -EAGAIN)
 		error = queue_packet(client, packet, &reply->fds);
+	if (error < 0)
+		broker_close(client->server->broker, &reply->fds);
 	fdlist_close(&reply->fds);
 	return error;
 }
@@ -201,6 +204,8 @@ static int flush(struct client *client)
 	error = packet_send(client->fd, &part, 1, &queued->fds, MSG_DONTWAIT);
 	if (error == -EAGAIN)
 		return 0;
+	if (error == 0)
+		fdlist_close(&queued->fds);
 	drop_queued(client);
 	return error;
 }

@@ -70,9 +70,19 @@ struct object_info {
 /* With the broker's own rights. */
 int object_stat(const struct instance *instance, const char *name, struct object_info *ret);
 
-/* Unlinks `name` with its maker's rights if it still is the object `ino`. Directory pools of others
- * too. */
+/*
+ * Unlinks `name` with its maker's rights if it still is the object `ino`. Directory pools of others
+ * too. *left, if it isn't NULL, is lowered by what its memory is beside that.
+ */
 int object_unlink_if(const struct object_env *env, struct instance *instance,
-		     const struct ids *maker, const char *name, uint64_t ino);
+		     const struct ids *maker, const char *name, uint64_t ino, unsigned *left);
+
+/*
+ * What is removed in one pass of the loop, others being served between: so many objects, or fewer
+ * whose memory takes as long to be freed, some 16 MiB.
+ */
+#define OBJECT_WORK_MAX 128
+/* Lowers *left by what the memory of an object is in this, which is about to be closed. */
+void object_count(int fd, unsigned *left);
 
 #endif

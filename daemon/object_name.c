@@ -16,10 +16,19 @@
  */
 #define LARGE_BYTES ((uint64_t)16 * 1024 * 1024)
 #define LARGE_POOL_BYTES (4 * LARGE_BYTES)
+/* Freeing so much takes as long as removing a name. */
+#define WORK_BYTES (LARGE_BYTES / OBJECT_WORK_MAX)
 
 static bool is_large_object(const struct stat *st)
 {
 	return (uint64_t)st->st_blocks * 512 >= LARGE_BYTES;
+}
+
+static void count_memory(const struct stat *st, unsigned *left)
+{
+	uint64_t work = (uint64_t)st->st_blocks * 512 / WORK_BYTES;
+
+	*left = work < *left ? *left - (unsigned)work : 0;
 }
 
 static int hold(const struct instance *instance, const char *name, const struct stat *st)
@@ -57,6 +66,14 @@ bool object_close(const struct object_env *env, int fd)
 	else
 		fd_close(fd);
 	return is_large;
+}
+
+void object_count(int fd, unsigned *left)
+{
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		count_memory(&st, left);
 }
 
 /* Removing and replacing in a sticky directory is its owner's right. */
@@ -156,7 +173,7 @@ int object_stat(const struct instance *instance, const char *name, struct object
 }
 
 int object_unlink_if(const struct object_env *env, struct instance *instance,
-		     const struct ids *maker, const char *name, uint64_t ino)
+		     const struct ids *maker, const char *name, uint64_t ino, unsigned *left)
 {
 	struct stat st;
 	int error, held;
@@ -169,6 +186,8 @@ int object_unlink_if(const struct object_env *env, struct instance *instance,
 		return object_errno(errno);
 	if (st.st_ino != ino)
 		return ENOENT;
+	if (left)
+		count_memory(&st, left);
 	held = hold(instance, name, &st);
 	error = directory_unlink(instance->writable, name);
 	let_go(env, held);

@@ -31,16 +31,66 @@ struct unpublished *unpublished_find(struct caller *caller, struct name name)
 	return NULL;
 }
 
-void unpublished_free(struct caller *caller, struct unpublished *unpublished)
+static void end(struct broker *broker, struct unpublished *unpublished)
 {
 	LIST_REMOVE(unpublished, entry);
-	caller->unpublished_count--;
-	unpublished->instance->pins--;
-	quota_release(&caller->broker->quota, &unpublished->charge);
-	object_close(&caller->broker->env, unpublished->fd);
+	if (unpublished->instance)
+		unpublished->instance->pins--;
+	quota_release(&broker->quota, &unpublished->charge);
+	object_close(&broker->env, unpublished->fd);
 	if (unpublished->sealed)
 		sealed_discard(unpublished->sealed);
 	free(unpublished);
+}
+
+void unpublished_free(struct caller *caller, struct unpublished *unpublished)
+{
+	caller->unpublished_count--;
+	end(caller->broker, unpublished);
+}
+
+void unpublished_leave(struct caller *caller)
+{
+	struct broker *broker = caller->broker;
+	struct unpublished *unpublished;
+
+	while ((unpublished = LIST_FIRST(&caller->unpublished))) {
+		LIST_REMOVE(unpublished, entry);
+		LIST_INSERT_HEAD(&broker->left_behind, unpublished, entry);
+		broker->edge->loop->tick_in(broker->edge->loop, 0);
+	}
+	caller->unpublished_count = 0;
+}
+
+void broker_close(struct broker *broker, struct fdlist *fds)
+{
+	struct unpublished *unpublished;
+
+	for (size_t i = 0; i < fds->count; i++) {
+		unpublished = calloc(1, sizeof(*unpublished));
+		if (!unpublished) {
+			object_close(&broker->env, fds->fd[i]);
+			continue;
+		}
+		unpublished->fd = fds->fd[i];
+		LIST_INSERT_HEAD(&broker->left_behind, unpublished, entry);
+		broker->edge->loop->tick_in(broker->edge->loop, 0);
+	}
+	fds->count = 0;
+}
+
+bool unpublished_tick(struct broker *broker, unsigned left)
+{
+	struct unpublished *unpublished;
+
+	while (left > 0 && (unpublished = LIST_FIRST(&broker->left_behind))) {
+		left--;
+		object_count(unpublished->sealed ? sealed_memory(unpublished->sealed)
+						 : unpublished->fd,
+			     &left);
+		end(broker, unpublished);
+	}
+	return !LIST_EMPTY(&broker->left_behind);
 }
 
 /* A place for one that has no name yet, charged. 0 or an errno for the client. */
@@ -258,7 +308,7 @@ void broker_undo(struct broker *broker, struct caller *caller, const struct repl
 		return;
 	}
 	if (object_unlink_if(&broker->env, outcome->created_in, &caller->peer.ids, outcome->name,
-			     st.st_ino) == 0)
+			     st.st_ino, NULL) == 0)
 		temporary_forget(&broker->temporaries, outcome->created_in, outcome->name);
 }
 

@@ -145,7 +145,7 @@ static void remove_holder(const struct sealed_set *all, struct instance *instanc
 {
 	const struct ids owner = { .uid = st->st_uid, .gid = st->st_gid };
 
-	object_unlink_if(all->env, instance, &owner, name, st->st_ino);
+	object_unlink_if(all->env, instance, &owner, name, st->st_ino, NULL);
 	creds_reset(all->env->creds);
 }
 

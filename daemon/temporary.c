@@ -18,9 +18,6 @@
 #define TEMPORARY_PER_USER 65536
 #define TEMPORARY_TOTAL 1048576
 
-/* Names that are removed in one pass of the loop, whoever made them: others are served between. */
-#define BATCH 128
-
 struct temporary {
 	struct maker *maker;
 	struct instance *instance;
@@ -100,16 +97,16 @@ static void temporary_free(struct temporary *temporary)
 	temporary_unlist(temporary);
 }
 
-/* At most *left, which it lowers; true: no name is left. */
+/* As many as *left is work for, by which it is lowered; true: no name is left. */
 static bool remove_names(struct maker *maker, unsigned *left)
 {
 	struct temporary *temporary;
 
 	while (*left > 0 && (temporary = LIST_FIRST(&maker->names))) {
-		object_unlink_if(maker->temporaries->env, temporary->instance, &maker->ids,
-				 name_key_name(&temporary->key), temporary->ino);
-		temporary_free(temporary);
 		--*left;
+		object_unlink_if(maker->temporaries->env, temporary->instance, &maker->ids,
+				 name_key_name(&temporary->key), temporary->ino, left);
+		temporary_free(temporary);
 	}
 	return LIST_EMPTY(&maker->names);
 }
@@ -239,7 +236,7 @@ void temporary_end(struct temporaries *temporaries, uint64_t name_id)
 bool temporary_tick(struct temporaries *temporaries)
 {
 	struct maker *maker, *next;
-	unsigned left = BATCH;
+	unsigned left = OBJECT_WORK_MAX;
 
 	if (temporaries->ended == 0)
 		return false;

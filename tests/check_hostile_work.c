@@ -213,6 +213,58 @@ START_TEST(a_large_object_is_freed_elsewhere)
 }
 END_TEST
 
+/* Asks for it again and again and reads no answer, until one has to wait in the broker. */
+struct undelivered {
+	struct fixture *fixture;
+	int fd;
+};
+static struct undelivered undelivered;
+
+static void count_queued(struct fixture *fixture, void *argument)
+{
+	struct client *client;
+	unsigned *count = argument;
+
+	*count = 0;
+	LIST_FOREACH (client, &fixture->server->clients, entry)
+		*count += client->queued && client->queued->fds.count > 0;
+}
+
+static int hang_up(struct shmb *c)
+{
+	(void)c;
+	close(undelivered.fd);
+	edge_expect_clients(undelivered.fixture, 1);
+	edge_expect_served(undelivered.fixture, c);
+	return 0;
+}
+
+START_TEST(and_so_is_one_that_could_not_be_delivered)
+{
+	struct fixture fixture;
+	char path[160];
+	unsigned queued;
+	struct shmb *c;
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	TEST_NEEDS(free_bytes(&fixture) > 256 * MIB, "less than 256 MiB free on the tmpfs here");
+	c = fixture_connect(&fixture);
+	make_large(c, "/large", 0, 32 * MIB);
+	undelivered = (struct undelivered){ &fixture, raw_greeted(fixture.socket) };
+	for (uint32_t i = 0; i < 40; i++)
+		ck_assert_int_eq(raw_open(undelivered.fd, i, WIRE_READ, 0, "/large"), 0);
+	do
+		fixture_call(&fixture, count_queued, &queued);
+	while (queued == 0);
+	/* The broker knows nothing of that. */
+	snprintf(path, sizeof(path), "%s/large", fixture.host);
+	ck_assert_int_eq(unlink(path), 0);
+	expect_freed_elsewhere(&fixture, c, hang_up);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 static int make_many(void *argument)
 {
 	struct shmb_how how = { .oflag = O_RDWR | O_CREAT, .mode = 0600, .flags = SHMB_TEMPORARY };
@@ -529,6 +581,7 @@ TCase *hostile_case_of_work(void)
 	tcase_add_test(test, nor_do_those_who_are_turned_away_with_something_attached);
 	tcase_add_test(test, a_large_object_is_freed_elsewhere);
 	tcase_add_test(test, what_is_large_in_a_dropped_pool_is_freed_elsewhere);
+	tcase_add_test(test, and_so_is_one_that_could_not_be_delivered);
 	tcase_add_test(test, a_thousand_temporary_names_go_one_part_after_another);
 	tcase_add_test(test, temporary_names_of_a_process_that_was_two_users_go);
 	tcase_add_test(test, what_can_not_be_handed_over_leaves_no_name);

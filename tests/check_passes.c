@@ -93,11 +93,65 @@ START_TEST(temporary_names_of_many_processes_go_one_part_after_another)
 }
 END_TEST
 
+static const char private_pool[] =
+	"pools: { made: { size = \"80M\" objects = 100 } }\n"
+	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"made\" } )\n";
+
+#define MIB (1024ul * 1024)
+#define UNPUBLISHED 60
+#define PART 17 /* freed in one pass, in MiB, and one that was begun */
+
+START_TEST(memory_that_a_connection_leaves_behind_is_freed_in_parts)
+{
+	struct shmb_how how = { .oflag = O_RDWR | O_CREAT | O_EXCL,
+				.mode = 0600,
+				.size = MIB,
+				.flags = SHMB_UNPUBLISHED };
+	struct fixture fixture;
+	struct edge_hold hold;
+	unsigned long before, now;
+	struct shmb *c;
+	char name[32];
+	int fd;
+
+	TEST_NEEDS(test_has_namespaces(), "private pools take namespaces");
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = private_pool, .is_user = !test_is_root() });
+	c = fixture_connect(&fixture);
+	for (unsigned i = 0; i < UNPUBLISHED; i++) {
+		snprintf(name, sizeof(name), "/left-%u", i);
+		fd = shmb_open_how(c, name, &how, sizeof(how));
+		ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+		ck_assert_int_eq(posix_fallocate(fd, 0, MIB), 0);
+		close(fd);
+	}
+	fd = raw_greeted(fixture.socket);
+	edge_hold(&hold, &fixture);
+	for (uint32_t i = 0; i < ASKED; i++)
+		ck_assert_int_eq(raw_ask(fd, i, WIRE_POOLS, ""), 0);
+	shmb_disconnect(c);
+	edge_let_go(&hold);
+	before = UNPUBLISHED * MIB;
+	for (uint32_t i = 0; i < ASKED; i++, before = now) {
+		now = edge_next_count(fd, i, "used");
+		/* Its end is a request of the same user's: that may be two passes. */
+		ck_assert_msg(before - now <= 2 * PART * MIB, "%lu bytes at once", before - now);
+	}
+	while (before > 0) {
+		ck_assert_int_eq(raw_ask(fd, ASKED, WIRE_POOLS, ""), 0);
+		before = edge_next_count(fd, ASKED, "used");
+	}
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_passes(void)
 {
 	TCase *test = tcase_create("passes");
 
 	tcase_set_timeout(test, 60);
 	tcase_add_test(test, temporary_names_of_many_processes_go_one_part_after_another);
+	tcase_add_test(test, memory_that_a_connection_leaves_behind_is_freed_in_parts);
 	return test;
 }

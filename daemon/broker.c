@@ -219,6 +219,7 @@ void broker_tick(struct broker *broker)
 	/* Before the pools, of which one may be in nobody's use by it. */
 	more = temporary_tick(&broker->temporaries);
 	more |= unpublished_tick(broker, OBJECT_WORK_MAX);
+	more |= notify_tick(&broker->notify);
 	creds_reset(&broker->creds);
 	next = store_tick(broker->store, clock_now_ms());
 	if (more)

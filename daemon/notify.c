@@ -18,14 +18,23 @@
 
 #define EVENTS (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM)
 
-/* What is read in one turn of the loop: some thirty events, or one with the longest name. */
-#define READ_BYTES 1024
-_Static_assert(READ_BYTES >= sizeof(struct inotify_event) + NAME_MAX + 1, "room for one event");
+_Static_assert(NOTIFY_READ_BYTES >= sizeof(struct inotify_event) + NAME_MAX + 1,
+	       "room for one event");
+
+/*
+ * Subscribers that are looked at in one pass of the loop. One whose pattern and the name are long
+ * is so much more than one, since he chose both: the longest of brackets take fnmatch(3) a third of
+ * a millisecond.
+ */
+#define LOOKS_MAX 64
+#define LOOK_BYTES 1024
 
 /* A directory of an instance. Two pools may have the same one, and then the same number of it. */
 struct watched {
 	int number_inotify;
 	uint32_t number_instance;
+	uint64_t event;	 /* of which somebody was told last */
+	uint64_t serial; /* of that notification; 0: all have been told */
 	LIST_ENTRY(watched) entry;
 };
 
@@ -129,12 +138,21 @@ static void wake_for(struct notify *notify, const char *name)
 		wake(awaited);
 }
 
-static void tell(struct notify *notify, const struct notification *notification)
+/* false: there was no time for all of them. */
+static bool tell(struct notify *notify, const struct notification *notification, size_t *left)
 {
 	struct broker *broker = notify->broker;
 	struct subscriber *subscriber;
+	size_t work;
 
 	LIST_FOREACH (subscriber, &notify->subscribers, entry) {
+		if (subscriber->looked == notification->serial)
+			continue;
+		if (*left == 0)
+			return false;
+		work = 1 + strlen(subscriber->pattern) * strlen(notification->name) / LOOK_BYTES;
+		*left -= work < *left ? work : *left;
+		subscriber->looked = notification->serial;
 		if (*subscriber->pattern &&
 		    fnmatch(subscriber->pattern, notification->name, 0) != 0)
 			continue;
@@ -143,6 +161,7 @@ static void tell(struct notify *notify, const struct notification *notification)
 				    notification->name))
 			subscriber->told(subscriber, notification);
 	}
+	return true;
 }
 
 /* The kernel has stopped watching it: its file system is gone. */
@@ -159,7 +178,8 @@ static void ignored(struct notify *notify, int number)
 	}
 }
 
-static void happened(struct notify *notify, const struct inotify_event *event)
+/* false: not all have been told yet. */
+static bool happened(struct notify *notify, const struct inotify_event *event, size_t *left)
 {
 	struct notification notification = {
 		.event = event->mask & (IN_CREATE | IN_MOVED_TO) ? NOTIFY_CREATED : NOTIFY_REMOVED,
@@ -169,9 +189,13 @@ static void happened(struct notify *notify, const struct inotify_event *event)
 
 	/* Names that can't be an object's are hidden, those that a publication makes first too. */
 	if (event->len == 0 || name_check((struct name){ event->name, strlen(event->name) }, false))
-		return;
-	if (notification.event == NOTIFY_CREATED)
-		wake_for(notify, event->name);
+		return true;
+	if (!notify->begun) {
+		notify->begun = true;
+		notify->event++;
+		if (notification.event == NOTIFY_CREATED)
+			wake_for(notify, event->name);
+	}
 	for (watched = LIST_FIRST(&notify->watched); watched; watched = next) {
 		next = LIST_NEXT(watched, entry);
 		if (watched->number_inotify != event->wd)
@@ -182,31 +206,65 @@ static void happened(struct notify *notify, const struct inotify_event *event)
 			forget(notify, watched);
 			continue;
 		}
-		notification.serial = ++notify->serial;
-		tell(notify, &notification);
+		if (watched->event != notify->event) {
+			watched->event = notify->event;
+			watched->serial = ++notify->serial;
+		}
+		notification.serial = watched->serial;
+		if (watched->serial && !tell(notify, &notification, left))
+			return false;
+		watched->serial = 0;
 	}
+	return true;
 }
 
-static void inotify_ready(struct watch *watch)
+static bool has_events(const struct notify *notify)
 {
-	struct notify *notify = (struct notify *)((char *)watch - offsetof(struct notify, watch));
-	static _Alignas(struct inotify_event) char buffer[READ_BYTES];
-	ssize_t size = read(notify->inotify, buffer, sizeof(buffer));
+	return notify->at < notify->size;
+}
 
-	for (ssize_t at = 0; at < size;) {
-		const struct inotify_event *event = (const struct inotify_event *)(buffer + at);
+static void go_on(struct notify *notify)
+{
+	size_t left = LOOKS_MAX;
+
+	while (has_events(notify)) {
+		const struct inotify_event *event = (const struct inotify_event *)(notify->events +
+										   notify->at);
 
 		if (event->mask & IN_Q_OVERFLOW) {
 			notice(notify, LOG_WARNING,
 			       "subscribers were not told of everything: too much at a time "
 			       "(fs.inotify.max_queued_events)");
 			notify_wake_all(notify);
-		} else if (event->mask & IN_IGNORED)
+		} else if (event->mask & IN_IGNORED) {
 			ignored(notify, event->wd);
-		else
-			happened(notify, event);
-		at += (ssize_t)(sizeof(*event) + event->len);
+		} else if (!happened(notify, event, &left)) {
+			return;
+		}
+		notify->begun = false;
+		notify->at += (ssize_t)(sizeof(*event) + event->len);
 	}
+}
+
+static void inotify_ready(struct watch *watch)
+{
+	struct notify *notify = (struct notify *)((char *)watch - offsetof(struct notify, watch));
+	struct loop *loop = notify->broker->edge->loop;
+
+	if (!has_events(notify)) {
+		notify->at = 0;
+		notify->size = read(notify->inotify, notify->events, sizeof(notify->events));
+		go_on(notify);
+	}
+	/* Whether more comes or not. */
+	if (has_events(notify))
+		loop->tick_in(loop, 0);
+}
+
+bool notify_tick(struct notify *notify)
+{
+	go_on(notify);
+	return has_events(notify);
 }
 
 /* For the first subscriber. 0 or -errno. */
@@ -238,6 +296,7 @@ static void stop(struct notify *notify)
 	if (notify->inotify < 0)
 		return;
 	notify->is_blind = false;
+	notify->at = notify->size = 0;
 	loop->unwatch(loop, &notify->watch);
 	notify->inotify = fd_close(notify->inotify);
 	while ((watched = LIST_FIRST(&notify->watched))) {
@@ -269,6 +328,7 @@ int notify_subscribe(struct broker *broker, struct subscriber *subscriber)
 		quota_release(&broker->quota, &subscriber->charge);
 		return -error;
 	}
+	subscriber->looked = notify->serial;
 	LIST_INSERT_HEAD(&notify->subscribers, subscriber, entry);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "daemon/quota.h"
 #include "daemon/store.h"
@@ -35,6 +36,7 @@ struct subscriber {
 	void (*told)(struct subscriber *subscriber, const struct notification *notification);
 	void *context; /* the subscriber's own */
 	struct charge charge;
+	uint64_t looked; /* the serial of what it was told of last, or had no interest in */
 	LIST_ENTRY(subscriber) entry;
 };
 
@@ -47,11 +49,17 @@ struct name_wait {
 	LIST_ENTRY(name_wait) entry;
 };
 
+/* What is read at once: some thirty events, or one with the longest name. */
+#define NOTIFY_READ_BYTES 1024
+
 struct notify {
 	struct broker *broker;
 	int inotify; /* -EBADF: nobody subscribes */
 	struct watch watch;
-	uint64_t serial;
+	uint64_t serial, event;
+	bool begun; /* some have been told of the event at `at` */
+	ssize_t at, size;
+	_Alignas(8) char events[NOTIFY_READ_BYTES]; /* what was read */
 	LIST_HEAD(, subscriber) subscribers;
 	LIST_HEAD(, watched) watched; /* directories */
 	struct awaited *awaited;      /* a hash by name */
@@ -78,6 +86,9 @@ int notify_wait(struct broker *broker, struct name_wait *wait);
 void notify_unwait(struct broker *broker, struct name_wait *wait);
 /* All who wait look again: the rules or the pools are others. */
 void notify_wake_all(struct notify *notify);
+
+/* Goes on telling; true: there is more to tell of. */
+bool notify_tick(struct notify *notify);
 
 /* A pool's directory is there, maybe another one than before. */
 void notify_ready(struct notify *notify, const struct instance *instance);

@@ -6,9 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/broker_private.h"
 #include "proto/protocol.h"
 #include "tests/edge.h"
 #include "tests/raw_client.h"
@@ -146,6 +150,71 @@ START_TEST(memory_that_a_connection_leaves_behind_is_freed_in_parts)
 }
 END_TEST
 
+#define MONITORS 60 /* by subscriptions-per-user */
+
+/* Subscribers, and those that were told of the last event. */
+static void count_told(struct fixture *fixture, unsigned *told)
+{
+	struct notify *notify = &server_broker(fixture->server)->notify;
+	struct subscriber *subscriber;
+
+	*told = 0;
+	LIST_FOREACH (subscriber, &notify->subscribers, entry)
+		*told += notify->serial > 0 && subscriber->looked == notify->serial;
+}
+
+/* Something appears, and the loop comes to it: in its place. */
+static void look_once(struct fixture *fixture, void *argument)
+{
+	struct notify *notify = &server_broker(fixture->server)->notify;
+	char path[512], name[251];
+
+	memset(name, 'a', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	snprintf(path, sizeof(path), "%s/%s", fixture->host, name);
+	ck_assert_int_eq(mknod(path, S_IFREG | 0600, 0), 0);
+	notify->watch.ready(&notify->watch);
+	count_told(fixture, argument);
+}
+
+static void look_again(struct fixture *fixture, void *argument)
+{
+	count_told(fixture, argument);
+}
+
+START_TEST(patterns_that_take_long_to_match_are_looked_at_one_after_another)
+{
+	struct fixture fixture;
+	static struct raw_reply reply;
+	char pattern[256] = "*";
+	unsigned told;
+	int fd[MONITORS];
+
+	for (int i = 0; i < 62; i++)
+		strcat(pattern, "[!b]");
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	for (unsigned i = 0; i < MONITORS; i++) {
+		fd[i] = raw_greeted(fixture.socket);
+		ck_assert_int_eq(raw_ask(fd[i], i, WIRE_MONITOR, pattern), 0);
+		ck_assert(raw_reply(fd[i], &reply));
+		ck_assert_int_eq(reply.head.status, 0);
+	}
+	fixture_call(&fixture, look_once, &told);
+	ck_assert_uint_gt(told, 0);
+	ck_assert_uint_le(told, 2);
+	while (told < MONITORS)
+		fixture_call(&fixture, look_again, &told);
+	/* And nobody is left out, or told twice. */
+	for (unsigned i = 0; i < MONITORS; i++) {
+		ck_assert(raw_reply(fd[i], &reply));
+		ck_assert_ptr_nonnull(memmem(reply.body, reply.body_size, "aaaa", 4));
+		ck_assert_int_eq(recv(fd[i], &reply, sizeof(reply), MSG_DONTWAIT), -1);
+		close(fd[i]);
+	}
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_passes(void)
 {
 	TCase *test = tcase_create("passes");
@@ -153,5 +222,6 @@ TCase *server_case_of_passes(void)
 	tcase_set_timeout(test, 60);
 	tcase_add_test(test, temporary_names_of_many_processes_go_one_part_after_another);
 	tcase_add_test(test, memory_that_a_connection_leaves_behind_is_freed_in_parts);
+	tcase_add_test(test, patterns_that_take_long_to_match_are_looked_at_one_after_another);
 	return test;
 }

@@ -150,6 +150,12 @@ static void check_connections(struct broker *broker)
 		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone",
 		 broker_limits(broker)->connections, broker->connections);
 	warn_of(broker, text);
+	if (broker_limits(broker)->connections_per_user <= connections_per_user(broker))
+		return;
+	snprintf(text, sizeof(text),
+		 "limits: connections-per-user = %u, but a user may have a quarter of those: %u",
+		 broker_limits(broker)->connections_per_user, connections_per_user(broker));
+	warn_of(broker, text);
 }
 
 static void pools_applied(void *context, int error, const char *text)

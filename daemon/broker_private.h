@@ -65,6 +65,10 @@ struct unpublished {
 	char name[]; /* under which it was opened */
 };
 
+/* Connections that one user may have: no more than a quarter where there are fewer than configured.
+ */
+uint32_t connections_per_user(const struct broker *broker);
+
 /* The caller's rules, made anew if the policy is another by now. 0 or -ENOMEM. */
 int caller_refresh(struct broker *broker, struct caller *caller);
 

@@ -21,6 +21,31 @@ int caller_refresh(struct broker *broker, struct caller *caller)
 	return policy_view(&caller->view, broker->policy, &caller->peer, broker->self);
 }
 
+uint32_t connections_per_user(const struct broker *broker)
+{
+	const struct config_limits *limits = broker_limits(broker);
+	uint32_t quarter = (broker->connections + 3) / 4;
+
+	/* A user's own broker has nobody else to serve. */
+	if (broker->connections >= limits->connections || broker->self->is_user ||
+	    limits->connections_per_user < quarter)
+		return limits->connections_per_user;
+	return quarter;
+}
+
+/* Who can map many users into namespaces of his own is as many: all of them have half together. */
+static int charge_apart(struct broker *broker, struct caller *caller, uint32_t total,
+			const char **ret_why)
+{
+	const struct quota_limit half = { (total + 1) / 2, UINT32_MAX };
+	int error = quota_charge(&broker->quota, &caller->apart, RESOURCE_APART,
+				 caller->peer.ids.uid, true, &half);
+
+	if (error == -EUSERS)
+		*ret_why = "too many connections of sandboxed programs without a context";
+	return error;
+}
+
 static int charge_connection(struct broker *broker, struct caller *caller, const char **ret_why)
 {
 	const struct config_limits *limits = broker_limits(broker);
@@ -28,7 +53,7 @@ static int charge_connection(struct broker *broker, struct caller *caller, const
 	struct quota_limit limit = { limits->connections < broker->connections
 					     ? limits->connections
 					     : broker->connections,
-				     limits->connections_per_user };
+				     connections_per_user(broker) };
 	uid_t uid = caller->context ? caller->context->maker.uid : peer->ids.uid;
 	/* A context is its maker's doing: it counts as his. */
 	bool apart = peer->sandboxed && !caller->context;
@@ -44,6 +69,9 @@ static int charge_connection(struct broker *broker, struct caller *caller, const
 		*ret_why = "too many connections through this context";
 		return -EDQUOT;
 	}
+	error = apart ? charge_apart(broker, caller, limit.total, ret_why) : 0;
+	if (error < 0)
+		return error == -EUSERS ? -EDQUOT : error;
 	error = quota_charge(&broker->quota, &caller->charge, RESOURCE_CONNECTION, uid, apart,
 			     &limit);
 	if (error == -EDQUOT)
@@ -93,6 +121,7 @@ static int admit(struct caller *caller, struct broker *broker, const char **ret_
 		error = caller_refresh(broker, caller);
 	if (error < 0) {
 		quota_release(&broker->quota, &caller->charge);
+		quota_release(&broker->quota, &caller->apart);
 		peer_done(&caller->peer);
 		return error;
 	}
@@ -170,5 +199,6 @@ void caller_done(struct caller *caller)
 		return;
 	caller_end(caller);
 	quota_release(&caller->broker->quota, &caller->charge);
+	quota_release(&caller->broker->quota, &caller->apart);
 	caller->broker = NULL;
 }

@@ -13,6 +13,7 @@
 
 enum resource {
 	RESOURCE_CONNECTION,
+	RESOURCE_APART, /* such a connection of the sandboxed without a context */
 	RESOURCE_CONTEXT,
 	RESOURCE_POOL,
 	RESOURCE_TEMPORARY,   /* a temporary name */

@@ -176,6 +176,43 @@ START_TEST(sandboxed_connections_are_counted_apart)
 }
 END_TEST
 
+START_TEST(sandboxed_connections_without_a_context_have_half)
+{
+	static const char config[] =
+		"limits: { connections = 26 connections-per-user = 6 }\n"
+		"pools: { host: { path = \"@host@\" } }\n"
+		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+	struct fixture fixture;
+	/* Of those that aren't kept for root. */
+	struct crowd sandboxed = { fixture.socket, 5, EDQUOT, "sandboxed programs without" };
+
+	TEST_NEEDS(test_has_namespaces(), "no user namespaces");
+	fixture_start(&fixture, &(struct fixture_how){ .config = config });
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, sandboxed_crowd, &sandboxed),
+				 0);
+		edge_expect_clients(&fixture, 0);
+	}
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(a_user_has_a_quarter_of_what_there_are_descriptors_for)
+{
+	static const char config[] =
+		"pools: { host: { path = \"@host@\" } }\n"
+		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+	struct fixture fixture;
+	struct crowd user = { fixture.socket, 10, EDQUOT, "too many connections of this user" };
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	fixture_start(&fixture, &(struct fixture_how){ .config = config, .connections = 40 });
+	ck_assert_int_eq(test_run_as(1000, 1000, NULL, 0, crowd, &user), 0);
+	edge_expect_clients(&fixture, 0);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 static const char few_contexts[] =
 	"limits: { connections = 100 connections-per-user = 12 connections-per-context = 4\n"
 	"          contexts = 3 contexts-per-user = 2 }\n"
@@ -372,6 +409,8 @@ TCase *server_case_of_limits(void)
 	tcase_add_test(test, private_pools_are_limited_and_given_back);
 	tcase_add_test(test, connections_are_limited_by_user_and_in_all_and_root_keeps_some);
 	tcase_add_test(test, sandboxed_connections_are_counted_apart);
+	tcase_add_test(test, sandboxed_connections_without_a_context_have_half);
+	tcase_add_test(test, a_user_has_a_quarter_of_what_there_are_descriptors_for);
 	tcase_add_test(test, contexts_are_limited_and_given_back);
 	tcase_add_test(test, connections_through_a_context_are_its_own_and_its_makers);
 	tcase_add_test(test, without_descriptors_it_turns_one_away_pauses_and_resumes);

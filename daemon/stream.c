@@ -194,6 +194,20 @@ static struct instance *list_next(struct broker *broker, struct caller *caller,
 	return NULL;
 }
 
+/*
+ * A pool that can't be looked into now. false: that ends the listing, which would lack objects and
+ * not say so. But who is gone has none, and a directory that isn't ours to read never tells.
+ */
+static bool list_without(struct stream *stream, int error, struct reply *reply)
+{
+	stream->directory = fd_close(stream->directory);
+	if (error == ENOENT || error == EACCES)
+		return true;
+	reply_fail(reply, error == EMFILE ? ENFILE : error, "a pool can't be listed now: %s",
+		   strerror(error));
+	return false;
+}
+
 static bool list_batch(struct broker *broker, struct caller *caller, struct stream *stream,
 		       struct reply *reply)
 {
@@ -207,12 +221,16 @@ static bool list_batch(struct broker *broker, struct caller *caller, struct stre
 			return false;
 		stream->directory = openat(instance->writable, ".",
 					   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (stream->directory < 0)
+			return list_without(stream, errno, reply);
 	}
-	/* Gone meanwhile, or not to be opened now: on to the next. */
-	size = instance && instance->state == INSTANCE_READY && stream->directory >= 0
+	/* Gone meanwhile: on to the next. */
+	size = instance && instance->state == INSTANCE_READY
 		       ? syscall(SYS_getdents64, stream->directory, batch, sizeof(batch))
 		       : 0;
-	if (size <= 0) {
+	if (size < 0)
+		return list_without(stream, errno, reply);
+	if (size == 0) {
 		stream->directory = fd_close(stream->directory);
 		return true;
 	}

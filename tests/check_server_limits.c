@@ -213,6 +213,30 @@ START_TEST(a_user_has_a_quarter_of_what_there_are_descriptors_for)
 }
 END_TEST
 
+START_TEST(a_listing_says_that_it_lacks_a_pool)
+{
+	static const char config[] =
+		"pools: { host: { path = \"@host@\" } }\n"
+		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+	struct rlimit before, none;
+	struct fixture fixture;
+	int fd;
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = config });
+	fd = raw_greeted(fixture.socket);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 3, before.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert_int_eq(raw_ask(fd, 1, WIRE_LIST, ""), 0);
+	ck_assert_int_eq(raw_status(fd, 1), ENFILE);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	ck_assert_int_eq(raw_ask(fd, 2, WIRE_LIST, ""), 0);
+	ck_assert_int_eq(raw_status(fd, 2), 0);
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 static const char few_contexts[] =
 	"limits: { connections = 100 connections-per-user = 12 connections-per-context = 4\n"
 	"          contexts = 3 contexts-per-user = 2 }\n"
@@ -409,6 +433,7 @@ TCase *server_case_of_limits(void)
 	tcase_add_test(test, private_pools_are_limited_and_given_back);
 	tcase_add_test(test, connections_are_limited_by_user_and_in_all_and_root_keeps_some);
 	tcase_add_test(test, sandboxed_connections_are_counted_apart);
+	tcase_add_test(test, a_listing_says_that_it_lacks_a_pool);
 	tcase_add_test(test, sandboxed_connections_without_a_context_have_half);
 	tcase_add_test(test, a_user_has_a_quarter_of_what_there_are_descriptors_for);
 	tcase_add_test(test, contexts_are_limited_and_given_back);

@@ -192,6 +192,20 @@ static int send_reply(struct client *client, const struct request *request, stru
 	return error;
 }
 
+/*
+ * Too many descriptors are on their way, of all clients together. The request was granted, so its
+ * reply waits until others have received: the socket has room, and would say so again at once.
+ * -EAGAIN, or another -errno.
+ */
+static int flush_later(struct client *client)
+{
+	static const struct timeval moment = { .tv_usec = 10 * 1000 };
+
+	event_del(&client->event);
+	event_assign(&client->event, client->server->base, -1, 0, client_ready, client);
+	return event_add(&client->event, &moment) < 0 ? -ENOMEM : -EAGAIN;
+}
+
 static int flush(struct client *client)
 {
 	struct queued *queued = client->queued;
@@ -204,6 +218,8 @@ static int flush(struct client *client)
 	error = packet_send(client->fd, &part, 1, &queued->fds, MSG_DONTWAIT);
 	if (error == -EAGAIN)
 		return 0;
+	if (error == -ETOOMANYREFS)
+		return flush_later(client);
 	if (error == 0)
 		fdlist_close(&queued->fds);
 	drop_queued(client);

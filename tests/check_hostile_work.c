@@ -492,6 +492,49 @@ static void drain(struct fixture *fixture, void *argument)
 }
 
 /* A descriptor on its way counts against the broker's limit, and it has one for all. */
+#define REPLIES 40
+
+/* What has been granted comes, however late: nothing is undone behind its back. */
+START_TEST(a_reply_that_waits_does_so_until_descriptors_may_be_sent_again)
+{
+	static struct raw_reply reply;
+	struct rlimit limit;
+	struct fixture fixture;
+	int pair[2], fd, read = 0;
+	unsigned queued;
+
+	ck_assert(drop_exemptions());
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	fd = raw_greeted(fixture.socket);
+	for (uint32_t i = 0; i < REPLIES; i++)
+		ck_assert_int_eq(raw_open(fd, i, WIRE_READ | WIRE_WRITE | WIRE_CREATE, 0, "/one"),
+				 0);
+	do
+		fixture_call(&fixture, count_queued, &queued);
+	while (queued == 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = 200;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	fill_the_way(pair[0], limit.rlim_cur);
+	while (recv(fd, &reply, 1, MSG_DONTWAIT | MSG_PEEK) == 1) {
+		ck_assert(raw_reply(fd, &reply));
+		fdlist_close(&reply.fds);
+		read++;
+	}
+	for (int i = 0; i < 20; i++)
+		fixture_call(&fixture, count_queued, &queued);
+	close(pair[0]);
+	close(pair[1]);
+	for (; read < REPLIES; read++) {
+		ck_assert_msg(raw_reply(fd, &reply), "the end after %d", read);
+		fdlist_close(&reply.fds);
+	}
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(few_descriptors_wait_for_who_does_not_read)
 {
 	struct drain this = { 0 };
@@ -586,6 +629,7 @@ TCase *hostile_case_of_work(void)
 	tcase_add_test(test, temporary_names_of_a_process_that_was_two_users_go);
 	tcase_add_test(test, what_can_not_be_handed_over_leaves_no_name);
 	tcase_add_test(test, a_pattern_is_no_longer_than_a_name);
+	tcase_add_test(test, a_reply_that_waits_does_so_until_descriptors_may_be_sent_again);
 	tcase_add_test(test, few_descriptors_wait_for_who_does_not_read);
 	tcase_add_test(test, there_are_no_more_connections_than_descriptors);
 	return test;

@@ -379,13 +379,20 @@ static int make_empty(const struct object_env *env, struct instance *instance,
 	return 0;
 }
 
-/* Made, but can't be handed over: it leaves no name, if it still is ours. */
-static void unmake(const struct object_env *env, struct instance *instance, const char *name,
-		   int fd)
+/*
+ * Made, but can't be handed over: it leaves no name, if it still is ours. Where others can change
+ * names meanwhile it must not be more than its maker may remove.
+ */
+static void unmake(const struct object_env *env, struct instance *instance, const struct peer *peer,
+		   const char *name, int fd)
 {
 	struct stat made, named;
+	const char *why;
 
-	creds_reset(env->creds);
+	if (instance->pool->config.access == POOL_ACCESS_GRANT)
+		creds_reset(env->creds);
+	else if (object_act_as(env, instance, peer, &why))
+		return;
 	if (fstat(fd, &made) == 0 &&
 	    fstatat(instance->writable, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    made.st_ino == named.st_ino && made.st_dev == named.st_dev)
@@ -403,7 +410,7 @@ static int make(const struct object_env *env, struct instance *instance, const s
 	else
 		error = make_empty(env, instance, peer, name, how, ret, ret_why);
 	if (error && ret->created && !how->no_name)
-		unmake(env, instance, name, ret->fd);
+		unmake(env, instance, peer, name, ret->fd);
 	return error;
 }
 
@@ -501,7 +508,7 @@ static int make_aside(const struct object_env *env, struct instance *instance,
 		error = renameat2(dir, hidden, dir, name, RENAME_NOREPLACE) < 0 ? errno : 0;
 	if (error == 0)
 		return 0;
-	unmake(env, instance, hidden, ret->fd);
+	unmake(env, instance, peer, hidden, ret->fd);
 	ret->fd = fd_close(ret->fd);
 	ret->created = false;
 	return error == ENOENT ? EAGAIN : object_errno(error);
@@ -573,7 +580,7 @@ int object_open(const struct object_env *env, struct instance *instance, const s
 	if (error == 0) {
 		error = settle_flags(ret->fd, how->flags);
 		if (error && ret->created && !how->no_name)
-			unmake(env, instance, name, ret->fd);
+			unmake(env, instance, peer, name, ret->fd);
 	}
 	if (error)
 		ret->fd = fd_close(ret->fd);

@@ -21,7 +21,7 @@
 /* Answers to List and Pools under way, of all callers: each is kept whole until it is sent. */
 #define STREAMING_MAX 4
 
-/* Calls of one caller in a row. */
+/* Calls of one user in a pass of the loop, of those that had to wait: others come one by one. */
 #define BURST 16
 
 static const char unknown_text[] = "it can't be told who calls";
@@ -283,25 +283,49 @@ static void continue_answer(struct bus_caller *caller)
 	}
 }
 
+/* Whether its user may have one more in this pass, whatever his names on the bus are. */
+static bool may_go_on(struct bus_caller *caller)
+{
+	struct turns *turns = quota_turns(&caller->caller.charge);
+
+	if (turns->calls_pass != caller->bus->server->pass) {
+		turns->calls_pass = caller->bus->server->pass;
+		turns->calls_left = BURST;
+	}
+	if (turns->calls_left == 0)
+		return false;
+	turns->calls_left--;
+	return true;
+}
+
+static bool has_work(const struct bus_caller *caller)
+{
+	return caller->state == BUS_CALLER_IDLE && caller->call_count > 0;
+}
+
+static void answer_one(struct bus_caller *caller)
+{
+	if (caller->state == BUS_CALLER_STREAMING) {
+		continue_answer(caller);
+		return;
+	}
+	if (caller->state == BUS_CALLER_IDLE)
+		caller->current = next_call(caller);
+	handle(caller, caller->current);
+}
+
 static void caller_turn(evutil_socket_t fd, short what, void *argument)
 {
 	struct bus_caller *caller = argument;
-	struct bus_call *call;
+	bool in_hand = caller->state != BUS_CALLER_IDLE;
 
 	(void)fd;
 	(void)what;
-	if (caller->state == BUS_CALLER_WAITING)
-		handle(caller, caller->current);
-	else if (caller->state == BUS_CALLER_STREAMING)
-		continue_answer(caller);
-	for (unsigned i = 0; i < BURST && caller->state == BUS_CALLER_IDLE; i++) {
-		call = next_call(caller);
-		if (!call)
-			break;
-		caller->current = call;
-		handle(caller, call);
+	while ((in_hand || has_work(caller)) && may_go_on(caller)) {
+		answer_one(caller);
+		in_hand = false;
 	}
-	if (caller->state == BUS_CALLER_IDLE && caller->call_count > 0)
+	if (in_hand || has_work(caller))
 		schedule(caller);
 	bus_update(caller->bus);
 }

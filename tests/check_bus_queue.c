@@ -2,14 +2,20 @@
 /* D-Bus: calls that wait for their turn or their pool, and answers that take many turns. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/bus_private.h"
 #include "daemon/fd.h"
+#include "daemon/keeper.h"
 #include "tests/bus_fixture.h"
 #include "tests/check_bus.h"
+#include "tests/edge.h"
+#include "tests/raw_client.h"
 #include "tests/test.h"
 
 #define MANY 100
@@ -118,6 +124,91 @@ START_TEST(calls_behind_one_that_waits_for_its_pool_come_in_their_order)
 }
 END_TEST
 
+#define NAMES 6
+#define BEHIND 40  /* calls of each that wait for the pool of the first */
+#define A_PASS 16u /* that are answered of one user */
+
+static int count_any(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	(void)message;
+	(void)ret_error;
+	++*(unsigned *)userdata;
+	return 0;
+}
+
+static void call_behind_a_pool(sd_bus *client, unsigned *answered)
+{
+	sd_bus_message *message = bus_fixture_new_call(client, "Open");
+
+	ck_assert_int_ge(
+		sd_bus_message_append(message, "sasua{sv}", "/own-1", 2, "rdwr", "creat", 0600, 0),
+		0);
+	for (int i = 0; i <= BEHIND; i++) {
+		ck_assert_int_ge(sd_bus_call_async(client, NULL, message, count_any, answered, 0),
+				 0);
+		sd_bus_message_unref(message);
+		message = bus_fixture_new_call(client, "Stat");
+		ck_assert_int_ge(sd_bus_message_append(message, "s", "/none"), 0);
+	}
+	sd_bus_message_unref(message);
+	ck_assert_int_ge(sd_bus_flush(client), 0);
+}
+
+static void count_waiting(struct fixture *fixture, void *argument)
+{
+	*(unsigned *)argument = fixture->server->bus->call_count;
+}
+
+/* The pool that all names wait for is there, and another client counts what is served between. */
+START_TEST(calls_of_many_names_of_one_user_are_answered_in_parts)
+{
+	struct pollfd keeper = { .events = POLLIN };
+	unsigned answered = 0, waiting;
+	unsigned long before, now;
+	sd_bus *client[NAMES];
+	struct edge_hold hold;
+	struct bus_fixture f;
+	int fd;
+
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	TEST_NEEDS(test_is_root(), "the counters are for root");
+	bus_fixture_start(&f, check_bus_config);
+	fd = raw_greeted(f.broker.socket);
+	ck_assert_int_eq(kill(keeper_pid(f.broker.keeper), SIGSTOP), 0);
+	for (int i = 0; i < NAMES; i++) {
+		client[i] = bus_fixture_connect(&f);
+		call_behind_a_pool(client[i], &answered);
+	}
+	do
+		fixture_call(&f.broker, count_waiting, &waiting);
+	while (waiting != NAMES * BEHIND);
+	edge_hold(&hold, &f.broker);
+	for (uint32_t i = 0; i < 5; i++)
+		ck_assert_int_eq(raw_ask(fd, i, WIRE_STATUS, ""), 0);
+	ck_assert_int_eq(kill(keeper_pid(f.broker.keeper), SIGCONT), 0);
+	keeper.fd = broker_keeper_fd(server_broker(f.broker.server));
+	ck_assert_int_eq(poll(&keeper, 1, -1), 1);
+	edge_let_go(&hold);
+	before = edge_next_count(fd, 0, "requests");
+	for (uint32_t i = 1; i < 5; i++, before = now) {
+		now = edge_next_count(fd, i, "requests");
+		/* Itself, and what came before it in a pass and behind the other in one. */
+		ck_assert_msg(now - before <= 1 + 2 * A_PASS, "%lu between two", now - before);
+	}
+	for (int i = 0; i < NAMES; i++) {
+		while (answered < (unsigned)(i + 1) * (BEHIND + 1) &&
+		       sd_bus_wait(client[i], UINT64_MAX) >= 0)
+			while (sd_bus_process(client[i], NULL) > 0)
+				;
+		sd_bus_flush_close_unref(client[i]);
+	}
+	ck_assert_uint_eq(answered, NAMES * (BEHIND + 1));
+	close(fd);
+	bus_fixture_stop(&f);
+}
+END_TEST
+
 /* --- listings --- */
 
 static void fill(const char *directory, unsigned count)
@@ -201,6 +292,7 @@ TCase *tcase_bus_queue(void)
 	tcase_set_timeout(test, 120);
 	tcase_add_test(test, too_many_calls_that_wait_are_refused_and_the_others_answered);
 	tcase_add_test(test, calls_behind_one_that_waits_for_its_pool_come_in_their_order);
+	tcase_add_test(test, calls_of_many_names_of_one_user_are_answered_in_parts);
 	tcase_add_test(test, a_listing_has_all_names_that_a_message_can_carry);
 	tcase_add_test(test, a_listing_ends_at_a_hundred_thousand);
 	return test;

@@ -559,6 +559,7 @@ Suite *suite_hostile(void)
 	tcase_add_test(test, a_flood_leaves_the_others_served);
 	suite_add_tcase(suite, test);
 	suite_add_tcase(suite, hostile_case_of_work());
+	suite_add_tcase(suite, hostile_case_of_undelivered());
 	suite_add_tcase(suite, hostile_case_of_storms());
 	suite_add_tcase(suite, hostile_case_of_races());
 	return suite;

@@ -50,6 +50,24 @@ void edge_expect_served(const struct fixture *fixture, struct shmb *c)
 	shmb_disconnect(own);
 }
 
+static void count_queued(struct fixture *fixture, void *argument)
+{
+	struct client *client;
+	unsigned *count = argument;
+
+	*count = 0;
+	LIST_FOREACH (client, &fixture->server->clients, entry)
+		*count += client->queued && client->queued->fds.count > 0;
+}
+
+unsigned edge_queued(struct fixture *fixture)
+{
+	unsigned count;
+
+	fixture_call(fixture, count_queued, &count);
+	return count;
+}
+
 static void stand_still(struct fixture *fixture, void *argument)
 {
 	struct edge_hold *hold = argument;

@@ -19,6 +19,9 @@ void edge_expect_clients(struct fixture *fixture, unsigned wanted);
 /* Opens and unlinks an object, on c or (NULL) on a connection for that alone. */
 void edge_expect_served(const struct fixture *fixture, struct shmb *c);
 
+/* Replies with descriptors that wait for room in their sockets. */
+unsigned edge_queued(struct fixture *fixture);
+
 /* The loop stands still, in the middle of nothing, until it is let go. */
 struct edge_hold {
 	struct fixture *fixture;
@@ -44,5 +47,7 @@ TCase *server_case_of_monitors(void);
 TCase *hostile_case_of_storms(void);
 TCase *hostile_case_of_races(void);
 TCase *hostile_case_of_work(void);
+/* Of check_undelivered.c. */
+TCase *hostile_case_of_undelivered(void);
 
 #endif

@@ -104,8 +104,9 @@ static void close_elsewhere(struct client *client)
 }
 
 /*
- * Whether there is a packet in its socket, whatever is on it; nothing can follow any more. An empty
- * packet looks like the end, so the kernel is asked for something that all packets have.
+ * Whether there may be a packet in its socket, whatever is on it; nothing can follow any more. An
+ * empty packet looks like the end, so the kernel is asked for something that all packets have. An
+ * error says nothing: that the other end went without reading all comes before what it has sent.
  */
 static bool has_unread(int fd)
 {
@@ -116,7 +117,7 @@ static bool has_unread(int fd)
 		return true;
 	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
 		return true;
-	return recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 &&
+	return recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) < 0 ||
 	       (message.msg_flags & MSG_CTRUNC);
 }
 

@@ -51,48 +51,6 @@ static unsigned descriptors(void)
 	return count;
 }
 
-/* Or the broker's own close, which comes a little later, would be the last, and could hang. */
-START_TEST(the_closer_waits_until_the_broker_has_closed_its_copy)
-{
-	struct closer closer;
-	char how = CLOSING_HOSTILE, done = CLOSING_DONE;
-	struct iovec part = { &how, 1 }, end = { &done, 1 };
-	struct pollfd reader = { .events = POLLIN };
-	struct fdlist fds = { .count = 1 };
-	int ends[2];
-
-	ck_assert_int_eq(closer_start(&closer, NULL), 0);
-	for (int i = 0; i < 2; i++) {
-		ck_assert_int_eq(pipe(ends), 0);
-		fds.fd[0] = ends[1];
-		reader.fd = ends[0];
-		how = i == 0 ? CLOSING_HOSTILE : CLOSING_SLOW;
-		ck_assert_int_eq(packet_send(closer.socket, &part, 1, &fds, 0), 0);
-		close(ends[1]);
-		ck_assert_int_eq(poll(&reader, 1, 100), 0);
-		ck_assert_int_eq(packet_send(closer.socket, &end, 1, NULL, 0), 0);
-		ck_assert_int_eq(poll(&reader, 1, 30 * 1000), 1);
-		close(ends[0]);
-	}
-	closer_stop(&closer);
-}
-END_TEST
-
-static void end_at_once(void)
-{
-	_exit(1);
-}
-
-START_TEST(a_closer_that_ends_before_it_has_begun_is_none)
-{
-	struct closer closer;
-
-	ck_assert_int_eq(closer_start(&closer, end_at_once), -ECHILD);
-	ck_assert_int_lt(closer.socket, 0);
-	ck_assert_int_eq(closer.pid, 0);
-}
-END_TEST
-
 START_TEST(attached_descriptors_end_the_connection_or_are_refused)
 {
 	static const struct {
@@ -548,8 +506,6 @@ Suite *suite_hostile(void)
 	tcase_set_timeout(test, 180);
 	tcase_add_checked_fixture(test, test_fds_setup, test_fds_teardown);
 	tcase_add_test(test, a_packet_between_the_look_and_the_taking_is_not_taken);
-	tcase_add_test(test, the_closer_waits_until_the_broker_has_closed_its_copy);
-	tcase_add_test(test, a_closer_that_ends_before_it_has_begun_is_none);
 	tcase_add_test(test, attached_descriptors_end_the_connection_or_are_refused);
 	tcase_add_test(test, a_lingering_socket_holds_nobody_up);
 	tcase_add_test(test, who_is_turned_away_holds_nobody_up_either);
@@ -558,6 +514,7 @@ Suite *suite_hostile(void)
 	tcase_add_test(test, nothing_under_a_name_makes_an_open_wait);
 	tcase_add_test(test, a_flood_leaves_the_others_served);
 	suite_add_tcase(suite, test);
+	suite_add_tcase(suite, hostile_case_of_closing());
 	suite_add_tcase(suite, hostile_case_of_work());
 	suite_add_tcase(suite, hostile_case_of_undelivered());
 	suite_add_tcase(suite, hostile_case_of_storms());

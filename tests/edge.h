@@ -43,7 +43,8 @@ TCase *server_case_of_passes(void);
 TCase *server_case_of_reservations(void);
 TCase *server_case_of_waits(void);
 TCase *server_case_of_monitors(void);
-/* And of check_storm.c, check_races.c and check_hostile_work.c. */
+/* And of check_closer.c, check_storm.c, check_races.c and check_hostile_work.c. */
+TCase *hostile_case_of_closing(void);
 TCase *hostile_case_of_storms(void);
 TCase *hostile_case_of_races(void);
 TCase *hostile_case_of_work(void);

@@ -241,8 +241,8 @@ int closer_take(struct closer *closer, int fd, enum closing how)
 		byte = CLOSING_DONE;
 		packet_send(closer->socket, &part, 1, NULL, MSG_DONTWAIT);
 	}
-	/* Too many descriptors on their way is no end either. */
-	return error == -ETOOMANYREFS ? -EAGAIN : error;
+	/* Too many descriptors on their way, and no memory for the packet, are no end either. */
+	return error == -ETOOMANYREFS || error == -ENOMEM || error == -ENOBUFS ? -EAGAIN : error;
 }
 
 void closer_stop(struct closer *closer)

@@ -30,8 +30,8 @@ enum closing {
 
 /*
  * Hands a descriptor over; it is closed here when that has worked. 0, or -EAGAIN when the helper
- * has not come round to what it was given: the caller keeps it and tries again. Another -errno:
- * the helper has ended.
+ * has not come round to what it was given, or there is no memory to hand it over: the caller keeps
+ * it and tries again. Another -errno: the helper has ended.
  */
 int closer_take(struct closer *closer, int fd, enum closing how);
 /* It may outlive this for as long as something hangs. */

@@ -134,6 +134,29 @@ START_TEST(what_came_from_who_left_a_reply_unread_is_closed_elsewhere)
 }
 END_TEST
 
+static const int no_memory[] = { ENOMEM, ENOBUFS, ETOOMANYREFS };
+
+START_TEST(what_can_not_be_handed_over_for_want_of_memory_waits)
+{
+	struct fixture fixture;
+	struct fault_hit hit;
+	int ends[2], fd;
+
+	start(&fixture);
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	fd = raw_greeted(fixture.socket);
+	fault_arm_call(FAULT_LOOP, FAULT_sendmsg_descriptor, 1, no_memory[_i]);
+	ck_assert_int_eq(attach(fd, ends[1]), 0);
+	edge_expect_clients(&fixture, 0);
+	fault_disarm(&hit);
+	ck_assert(hit.happened);
+	edge_expect_served(&fixture, NULL);
+	expect_closed_elsewhere(&fixture, ends[0]);
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *hostile_case_of_closing(void)
 {
 	TCase *test = tcase_create("closing");
@@ -143,5 +166,7 @@ TCase *hostile_case_of_closing(void)
 	tcase_add_test(test, the_closer_waits_until_the_broker_has_closed_its_copy);
 	tcase_add_test(test, a_closer_that_ends_before_it_has_begun_is_none);
 	tcase_add_test(test, what_came_from_who_left_a_reply_unread_is_closed_elsewhere);
+	tcase_add_loop_test(test, what_can_not_be_handed_over_for_want_of_memory_waits, 0,
+			    sizeof(no_memory) / sizeof(no_memory[0]));
 	return test;
 }

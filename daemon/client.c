@@ -424,7 +424,8 @@ static int take_part(struct client *client, struct turns *turns, short what)
 
 	if (what & EV_WRITE && client->state == CLIENT_STREAMING && !client->queued) {
 		error = continue_stream(client);
-		turns->left = 1; /* what it asks beside it, a cancel it may be */
+		/* For what it asks beside it, a cancel it may be, and for nobody else. */
+		turns->left = error == 0 && what & EV_READ && is_reading(client);
 	}
 	while (error == 0 && turns->left > 0 && what & EV_READ && is_reading(client)) {
 		turns->left--;

@@ -5,12 +5,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/broker_private.h"
 #include "proto/packet.h"
 #include "tests/edge.h"
 #include "tests/raw_client.h"
@@ -110,6 +112,65 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 }
 END_TEST
 
+#define WAITING 40
+
+static void count_waits(struct fixture *fixture, void *argument)
+{
+	*(uint32_t *)argument = server_broker(fixture->server)->quota.total[RESOURCE_WAIT];
+}
+
+struct passes {
+	const char *path;
+	uint64_t first, last;
+};
+
+static void make_awaited(struct fixture *fixture, void *argument)
+{
+	struct passes *passes = argument;
+	int fd = open(passes->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+
+	passes->first = fixture->server->pass;
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+}
+
+static void note_pass(struct fixture *fixture, void *argument)
+{
+	struct passes *passes = argument;
+
+	passes->last = fixture->server->pass;
+}
+
+/* A packet of a stream is a part of a user's turn, too, however many of his could have theirs. */
+START_TEST(who_waits_for_one_name_is_answered_one_in_a_pass)
+{
+	struct passes passes;
+	struct fixture fixture;
+	uint32_t waits;
+	char path[160];
+	int fd[WAITING];
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	snprintf(path, sizeof(path), "%s/awaited", fixture.host);
+	passes.path = path;
+	for (int i = 0; i < WAITING; i++) {
+		fd[i] = raw_greeted(fixture.socket);
+		ck_assert_int_eq(raw_ask(fd[i], 1, WIRE_WAIT, "awaited"), 0);
+	}
+	do {
+		fixture_call(&fixture, count_waits, &waits);
+	} while (waits < WAITING);
+	fixture_call(&fixture, make_awaited, &passes);
+	for (int i = 0; i < WAITING; i++)
+		ck_assert_int_eq(raw_status(fd[i], 1), 0);
+	fixture_call(&fixture, note_pass, &passes);
+	ck_assert_uint_ge(passes.last - passes.first, WAITING);
+	for (int i = 0; i < WAITING; i++)
+		close(fd[i]);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_turns(void)
 {
 	TCase *test = tcase_create("turns");
@@ -117,5 +178,6 @@ TCase *server_case_of_turns(void)
 	tcase_set_timeout(test, 60);
 	tcase_add_loop_test(test, a_flood_costs_another_user_a_few_requests_at_most, 0,
 			    sizeof(floods) / sizeof(floods[0]));
+	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);
 	return test;
 }

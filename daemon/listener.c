@@ -15,13 +15,23 @@
 
 static const struct timeval pause_time = { .tv_sec = 0, .tv_usec = 500000 };
 
+/* In line it is out of the loop's sight. */
+static void leave_line(struct listener *listener)
+{
+	if (listener->waits)
+		TAILQ_REMOVE(&listener->server->at_door, listener, turn);
+	listener->waits = false;
+}
+
 void listeners_pause(struct server *server)
 {
 	struct listener *listener;
 
 	server->paused = true;
-	LIST_FOREACH (listener, &server->listeners, entry)
+	LIST_FOREACH (listener, &server->listeners, entry) {
+		leave_line(listener);
 		event_del(&listener->event);
+	}
 	event_add(server->resume_event, &pause_time);
 }
 
@@ -56,15 +66,13 @@ static void turn_one_away(struct server *server, const struct listener *listener
 	server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* One in a pass: to learn who it is takes as long as many requests of those who are there. */
-static void listener_ready(evutil_socket_t listening, short what, void *argument)
+static void accept_one(struct listener *listener)
 {
-	struct listener *listener = argument;
 	struct server *server = listener->server;
-	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
 	int error = fd < 0 ? -errno : 0;
 
-	(void)what;
+	server->accepted = server->pass;
 	if (fd >= 0)
 		error = client_add(server, fd, listener->context, listener->refuses_descriptors);
 	else if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS)
@@ -79,6 +87,40 @@ static void listener_ready(evutil_socket_t listening, short what, void *argument
 	} else if (error == 0) {
 		server->is_full = false;
 	}
+}
+
+/*
+ * One in a pass, of all listeners together and of each in its turn: to learn who it is takes as
+ * long as many requests of those who are there, and one user may have a listener for each of his
+ * contexts.
+ */
+static void listener_ready(evutil_socket_t fd, short what, void *argument)
+{
+	struct listener *listener = argument;
+	struct server *server = listener->server;
+
+	(void)fd;
+	(void)what;
+	if (server->accepted != server->pass && TAILQ_EMPTY(&server->at_door)) {
+		accept_one(listener);
+		return;
+	}
+	event_del(&listener->event);
+	listener->waits = true;
+	TAILQ_INSERT_TAIL(&server->at_door, listener, turn);
+}
+
+void listeners_go_on(struct server *server)
+{
+	struct listener *listener = TAILQ_FIRST(&server->at_door);
+
+	if (server->accepted == server->pass)
+		return;
+	leave_line(listener);
+	if (event_add(&listener->event, NULL) < 0)
+		listeners_pause(server);
+	else
+		accept_one(listener);
 }
 
 int listener_add(struct server *server, int fd, struct context *context, bool refuses_descriptors)
@@ -105,6 +147,7 @@ int listener_add(struct server *server, int fd, struct context *context, bool re
 
 void listener_free(struct listener *listener)
 {
+	leave_line(listener);
 	event_del(&listener->event);
 	LIST_REMOVE(listener, entry);
 	free(listener);

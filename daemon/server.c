@@ -338,6 +338,7 @@ int server_new(struct server **ret, const struct server_setup *setup)
 	LIST_INIT(&server->listeners);
 	LIST_INIT(&server->clients);
 	TAILQ_INIT(&server->waiting);
+	TAILQ_INIT(&server->at_door);
 	SLIST_INIT(&server->orphans);
 	server->reply.body = malloc(REPLY_BODY_MAX);
 	error = server->reply.body ? make_base(server) : -ENOMEM;
@@ -354,8 +355,7 @@ int server_new(struct server **ret, const struct server_setup *setup)
 	}
 	if (error == 0) {
 		server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		if (server->reserve < 0)
-			error = -errno;
+		error = server->reserve < 0 ? -errno : 0;
 	}
 	if (error < 0) {
 		server_free(server);
@@ -494,9 +494,8 @@ int server_go_on(struct server *server, const struct kept_descriptors *kept)
 		broker_sweep_contexts(server->broker);
 	if (pools || names || going_on || sealed)
 		log_line(LOG_INFO,
-			 "going on with %d private pools, %u contexts, %u temporary names, %u "
-			 "sealed "
-			 "objects",
+			 "going on with %d private pools, %u contexts, "
+			 "%u temporary names, %u sealed objects",
 			 pools, going_on, names, sealed);
 	return 0;
 }
@@ -518,10 +517,12 @@ int server_add_client(struct server *server, int fd)
 
 int server_step(struct server *server, bool wait)
 {
-	wait = wait && TAILQ_EMPTY(&server->waiting);
+	wait = wait && TAILQ_EMPTY(&server->waiting) && TAILQ_EMPTY(&server->at_door);
 	server->pass++;
 	event_base_loop(server->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
 	turns_go_on(server);
+	if (!TAILQ_EMPTY(&server->at_door))
+		listeners_go_on(server);
 	return server->error;
 }
 

@@ -17,7 +17,9 @@ struct listener {
 	int fd;			 /* borrowed */
 	bool refuses_descriptors;
 	struct event event;
+	bool waits; /* somebody is at the door, and it isn't his turn: in at_door */
 	LIST_ENTRY(listener) entry;
+	TAILQ_ENTRY(listener) turn;
 };
 
 enum client_state {
@@ -65,8 +67,10 @@ struct server {
 	uint64_t tick_at_ms; /* 0: none */
 	LIST_HEAD(, listener) listeners;
 	LIST_HEAD(, client) clients;
-	uint64_t pass;		     /* of the loop: one wait, and all that was ready */
-	TAILQ_HEAD(, turns) waiting; /* users of whom connections wait for their turn */
+	uint64_t pass;			/* of the loop: one wait, and all that was ready */
+	TAILQ_HEAD(, turns) waiting;	/* users of whom connections wait for their turn */
+	uint64_t accepted;		/* the last pass in which somebody was let in */
+	TAILQ_HEAD(, listener) at_door; /* those who may let somebody in in another pass */
 	bool stopped;
 	bool ending, leave; /* at server_free(): contexts and temporary names */
 	bool restoring;	    /* contexts that are kept already */
@@ -99,6 +103,8 @@ int listener_add(struct server *server, int fd, struct context *context, bool re
 void listener_free(struct listener *listener);
 /* Of a context that has ended, whose listening socket it closes. */
 void listener_end(struct listener *listener);
+/* Lets somebody in whose listener is in line (one is), if nobody was in this pass. */
+void listeners_go_on(struct server *server);
 void listeners_pause(struct server *server);
 void listeners_resume(struct server *server);
 

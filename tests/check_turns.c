@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who is served when several ask without end: counted in requests, in a broker that finds them all
- * at once. A case of the suite "server".
+ * Who is served when several ask without end: counted in requests and in passes of the loop, in a
+ * broker that finds them all at once. A case of the suite "server".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -113,6 +113,8 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 END_TEST
 
 #define WAITING 40
+#define CONTEXTS 20
+#define VISITORS 4 /* of each context */
 
 static void count_waits(struct fixture *fixture, void *argument)
 {
@@ -171,6 +173,70 @@ START_TEST(who_waits_for_one_name_is_answered_one_in_a_pass)
 }
 END_TEST
 
+struct doors {
+	char socket[CONTEXTS + 1][160];
+	int fd[CONTEXTS * VISITORS + 1];
+	struct passes passes;
+	unsigned position; /* of who came by the main socket, among those who were let in */
+};
+
+/* In the loop's thread: it finds all of them at once. The last comes by the main socket. */
+static void come_to_all(struct fixture *fixture, void *argument)
+{
+	struct doors *doors = argument;
+
+	doors->passes.first = fixture->server->pass;
+	for (int i = 0; i <= CONTEXTS * VISITORS; i++)
+		doors->fd[i] = raw_connect(doors->socket[i / VISITORS]);
+}
+
+/* Who was let in last is the first of the list. */
+static void look_who_was_first(struct fixture *fixture, void *argument)
+{
+	struct doors *doors = argument;
+	struct client *client;
+
+	doors->passes.last = fixture->server->pass;
+	doors->position = CONTEXTS * VISITORS + 1;
+	LIST_FOREACH (client, &fixture->server->clients, entry) {
+		if (!client->caller.context)
+			break;
+		doors->position--;
+	}
+}
+
+START_TEST(one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn)
+{
+	const struct shmb_context how = { .app = "org.example.one" };
+	struct fixture fixture;
+	char directory[128];
+	struct doors doors;
+	int hold[CONTEXTS];
+	struct shmb *c;
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	c = fixture_connect(&fixture);
+	for (int i = 0; i < CONTEXTS; i++) {
+		hold[i] = shmb_create_context(c, &how, sizeof(how), directory, sizeof(directory));
+		ck_assert_msg(hold[i] >= 0, "%s", shmb_reason(c));
+		snprintf(doors.socket[i], sizeof(doors.socket[i]), "%s/socket", directory);
+	}
+	snprintf(doors.socket[CONTEXTS], sizeof(doors.socket[0]), "%s", fixture.socket);
+	fixture_call(&fixture, come_to_all, &doors);
+	for (int i = 0; i <= CONTEXTS * VISITORS; i++)
+		ck_assert_int_eq(raw_welcome(doors.fd[i], NULL, 0), 0);
+	fixture_call(&fixture, look_who_was_first, &doors);
+	ck_assert_uint_ge(doors.passes.last - doors.passes.first, CONTEXTS * VISITORS);
+	ck_assert_uint_le(doors.position, CONTEXTS + 1);
+	for (int i = 0; i <= CONTEXTS * VISITORS; i++)
+		close(doors.fd[i]);
+	for (int i = 0; i < CONTEXTS; i++)
+		close(hold[i]);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_turns(void)
 {
 	TCase *test = tcase_create("turns");
@@ -179,5 +245,6 @@ TCase *server_case_of_turns(void)
 	tcase_add_loop_test(test, a_flood_costs_another_user_a_few_requests_at_most, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);
+	tcase_add_test(test, one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn);
 	return test;
 }

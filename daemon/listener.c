@@ -49,8 +49,12 @@ void listeners_resume(struct server *server)
 	}
 	server->paused = false;
 	event_del(server->resume_event);
-	LIST_FOREACH (listener, &server->listeners, entry)
-		event_add(&listener->event, NULL);
+	LIST_FOREACH (listener, &server->listeners, entry) {
+		if (event_add(&listener->event, NULL) < 0) {
+			listeners_pause(server);
+			return;
+		}
+	}
 }
 
 /* Somebody waits at the door, and there is no descriptor to let him in: he is told so. */

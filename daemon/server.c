@@ -65,8 +65,8 @@ static void loop_tick_in(struct loop *loop, uint64_t delay_ms)
 
 	if (server->tick_at_ms && server->tick_at_ms <= at)
 		return;
-	server->tick_at_ms = at;
-	event_add(server->tick_event, &delay);
+	if (event_add(server->tick_event, &delay) == 0)
+		server->tick_at_ms = at;
 }
 
 static void loop_close_elsewhere(struct loop *loop, int fd)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/edge.h"
+#include "tests/fault.h"
 #include "tests/fixture.h"
 #include "tests/raw_client.h"
 #include "tests/test.h"
@@ -424,6 +425,65 @@ START_TEST(without_descriptors_it_turns_one_away_pauses_and_resumes)
 }
 END_TEST
 
+static void pause_accepting(struct fixture *fixture, void *argument)
+{
+	(void)argument;
+	listeners_pause(fixture->server);
+}
+
+START_TEST(accepting_that_can_not_go_on_is_tried_again)
+{
+	struct fixture fixture;
+	struct fault_hit hit;
+
+	fault_begin();
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	fixture_call(&fixture, pause_accepting, NULL);
+	fault_arm_call(FAULT_LOOP, FAULT_event_add, 1, ENOMEM);
+	edge_expect_served(&fixture, NULL);
+	fault_disarm(&hit);
+	ck_assert(hit.happened);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+static void look_at_tick(struct fixture *fixture, void *argument)
+{
+	*(bool *)argument = event_pending(fixture->server->tick_event, EV_TIMEOUT, NULL) != 0;
+}
+
+static void ask_for_tick(struct fixture *fixture, void *argument)
+{
+	struct loop *loop = &fixture->server->loop;
+
+	fault_resume();
+	loop->tick_in(loop, 3600 * 1000ull);
+	fault_pause();
+	look_at_tick(fixture, argument);
+}
+
+/* What could not be set for want of memory stands in no other's way. */
+START_TEST(a_tick_that_was_not_to_be_had_is_asked_for_again)
+{
+	struct fixture fixture;
+	struct fault_hit hit;
+	bool is_set;
+
+	fault_begin();
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	do {
+		fixture_call(&fixture, look_at_tick, &is_set);
+	} while (is_set);
+	fault_arm_call(FAULT_LOOP, FAULT_event_add, 1, ENOMEM);
+	fixture_call(&fixture, ask_for_tick, &is_set);
+	fault_disarm(&hit);
+	ck_assert(hit.happened && !is_set);
+	fixture_call(&fixture, ask_for_tick, &is_set);
+	ck_assert(is_set);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_limits(void)
 {
 	TCase *test = tcase_create("limits");
@@ -439,5 +499,7 @@ TCase *server_case_of_limits(void)
 	tcase_add_test(test, contexts_are_limited_and_given_back);
 	tcase_add_test(test, connections_through_a_context_are_its_own_and_its_makers);
 	tcase_add_test(test, without_descriptors_it_turns_one_away_pauses_and_resumes);
+	tcase_add_test(test, accepting_that_can_not_go_on_is_tried_again);
+	tcase_add_test(test, a_tick_that_was_not_to_be_had_is_asked_for_again);
 	return test;
 }

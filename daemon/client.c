@@ -309,7 +309,7 @@ static int handle(struct client *client, unsigned char *packet, size_t size)
 	return 0;
 }
 
-/* The request that waited is asked again. */
+/* It has been woken: the request that waited is asked again. */
 static int unpark(struct client *client)
 {
 	_cleanup_free_ unsigned char *packet = client->parked;
@@ -417,11 +417,15 @@ static bool is_reading(const struct client *client)
 	return !client->queued && client->state != CLIENT_PARKED;
 }
 
-/* The next packet of what it asked for before, and what it asks now: as much as it may. */
+/* What it waits for since before, and what it asks now: as much as it may. */
 static int take_part(struct client *client, struct turns *turns, short what)
 {
 	int error = 0;
 
+	if (client->state == CLIENT_PARKED) {
+		turns->left--;
+		return unpark(client);
+	}
 	if (what & EV_WRITE && client->state == CLIENT_STREAMING && !client->queued) {
 		error = continue_stream(client);
 		/* For what it asks beside it, a cancel it may be, and for nobody else. */
@@ -463,14 +467,13 @@ static int serve(struct client *client, short what)
 
 	if (what & EV_TIMEOUT)
 		watch(client);
-	if (what & EV_TIMEOUT && client->state == CLIENT_PARKED)
-		error = unpark(client);
-	if (error == 0 && client->queued && what & EV_WRITE) {
+	if (client->queued && what & EV_WRITE) {
 		error = flush(client);
 		if (error == 0)
 			watch(client);
 	}
-	if (error == 0 && (what & EV_READ || client->state == CLIENT_STREAMING)) {
+	if (error == 0 && (what & EV_READ || client->state == CLIENT_STREAMING ||
+			   client->state == CLIENT_PARKED)) {
 		struct turns *turns = turn_or_wait(client);
 
 		if (turns)

@@ -20,6 +20,16 @@
 #define UNPUBLISHED_PER_USER 512
 #define UNPUBLISHED_TOTAL 4096
 
+/* As many as there are descriptors for. */
+static struct quota_limit unpublished_limit(const struct broker *broker)
+{
+	uint32_t most = broker->connections < UNPUBLISHED_TOTAL ? broker->connections
+								: UNPUBLISHED_TOTAL;
+
+	return (struct quota_limit){ most, most / 4 < UNPUBLISHED_PER_USER ? most / 4
+									   : UNPUBLISHED_PER_USER };
+}
+
 struct unpublished *unpublished_find(struct caller *caller, struct name name)
 {
 	struct unpublished *unpublished;
@@ -97,12 +107,7 @@ bool unpublished_tick(struct broker *broker, unsigned left)
 static int unpublished_new(struct broker *broker, struct caller *caller,
 			   const struct target *target, struct unpublished **ret)
 {
-	/* As many as there are descriptors for. */
-	const uint32_t most = broker->connections < UNPUBLISHED_TOTAL ? broker->connections
-								      : UNPUBLISHED_TOTAL;
-	const struct quota_limit limit = { most, most / 4 < UNPUBLISHED_PER_USER
-							 ? most / 4
-							 : UNPUBLISHED_PER_USER };
+	const struct quota_limit limit = unpublished_limit(broker);
 	struct unpublished *unpublished = calloc(1, sizeof(*unpublished) + target->name.size + 1);
 
 	if (!unpublished)
@@ -176,6 +181,9 @@ int reply_unpublished_failed(struct reply *reply, int error)
 
 /* --- sealed objects --- */
 
+static const char too_many_sealed[] = "too many sealed objects (limits: sealed; of one user a "
+				      "quarter)";
+
 /* As many as there are descriptors for, here and in the service manager's store. */
 static struct quota_limit sealed_limit(const struct broker *broker)
 {
@@ -187,6 +195,22 @@ static struct quota_limit sealed_limit(const struct broker *broker)
 	if (most > broker->connections)
 		most = broker->connections;
 	return (struct quota_limit){ most, (most + 3) / 4 };
+}
+
+/* Whether it would be within the limits: the keeper isn't troubled for what wouldn't. */
+static bool sealed_may_be(struct broker *broker, const struct caller *caller, struct reply *reply)
+{
+	const struct quota_limit unpublished = unpublished_limit(broker);
+	const struct quota_limit sealed = sealed_limit(broker);
+	const struct peer *peer = &caller->peer;
+
+	if (quota_check(&broker->quota, RESOURCE_UNPUBLISHED, peer->ids.uid, peer->sandboxed,
+			&unpublished) < 0)
+		reply_unpublished_failed(reply, EDQUOT);
+	else if (quota_check(&broker->quota, RESOURCE_SEALED, peer->ids.uid, peer->sandboxed,
+			     &sealed) < 0)
+		reply_fail(reply, EDQUOT, "%s", too_many_sealed);
+	return reply->status == 0;
 }
 
 /* Whether the room for it is there; else it is asked for, or the reply says why not. */
@@ -205,6 +229,8 @@ static bool set_aside(struct broker *broker, struct caller *caller, const struct
 		error = ENOSPC;
 	if (aside->state == ASIDE_NOTHING) {
 		sealed_reclaim(&broker->sealed);
+		if (!sealed_may_be(broker, caller, reply))
+			return false;
 		error = store_set_aside(broker->store, target->instance, size_bytes, aside);
 		if (error == 0 && aside->state == ASIDE_HAD)
 			return true;
@@ -242,7 +268,7 @@ static int make_sealed(struct broker *broker, struct caller *caller, const struc
 	error = sealed_new(&broker->sealed, &caller->peer, target->instance, holder.fd, mode,
 			   request->size_bytes, &limit, ret);
 	if (error == EDQUOT)
-		*ret_why = "too many sealed objects (limits: sealed; of one user a quarter)";
+		*ret_why = too_many_sealed;
 	if (error == EOPNOTSUPP)
 		*ret_why = "this machine can't seal";
 	if (error == 0)

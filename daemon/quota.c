@@ -22,23 +22,43 @@ struct quota_user {
 	UT_hash_handle hh;
 };
 
-int quota_charge(struct quota *quota, struct charge *ret, enum resource resource, uid_t uid,
-		 bool sandboxed, const struct quota_limit *limit)
+static struct quota_user *find(const struct quota *quota, uid_t uid, bool sandboxed)
 {
 	struct quota_key key = { .uid = uid, .sandboxed = sandboxed };
 	struct quota_user *user = NULL;
 
-	*ret = (struct charge){ 0 };
+	HASH_FIND(hh, quota->users, &key, sizeof(key), user);
+	return user;
+}
+
+static int check(const struct quota *quota, const struct quota_user *user, enum resource resource,
+		 const struct quota_limit *limit)
+{
 	if (quota->total[resource] >= limit->total)
 		return -EUSERS;
-	HASH_FIND(hh, quota->users, &key, sizeof(key), user);
-	if ((user ? user->count[resource] : 0) >= limit->per_user)
-		return -EDQUOT;
+	return (user ? user->count[resource] : 0) >= limit->per_user ? -EDQUOT : 0;
+}
+
+int quota_check(const struct quota *quota, enum resource resource, uid_t uid, bool sandboxed,
+		const struct quota_limit *limit)
+{
+	return check(quota, find(quota, uid, sandboxed), resource, limit);
+}
+
+int quota_charge(struct quota *quota, struct charge *ret, enum resource resource, uid_t uid,
+		 bool sandboxed, const struct quota_limit *limit)
+{
+	struct quota_user *user = find(quota, uid, sandboxed);
+	int error = check(quota, user, resource, limit);
+
+	*ret = (struct charge){ 0 };
+	if (error < 0)
+		return error;
 	if (!user) {
 		user = calloc(1, sizeof(*user));
 		if (!user)
 			return -ENOMEM;
-		user->key = key;
+		user->key = (struct quota_key){ .uid = uid, .sandboxed = sandboxed };
 		TAILQ_INIT(&user->turns.waiting);
 		HASH_ADD(hh, quota->users, key, sizeof(user->key), user);
 		if (!HASH_HAS(hh, user)) {

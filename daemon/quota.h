@@ -63,6 +63,9 @@ struct quota_limit {
 	uint32_t per_user;
 };
 
+/* Whether a charge would be had now: 0, -EDQUOT or -EUSERS. */
+int quota_check(const struct quota *quota, enum resource resource, uid_t uid, bool sandboxed,
+		const struct quota_limit *limit);
 /*
  * 0 and the charge, or -EDQUOT (the user's limit), -EUSERS (everybody's), -ENOMEM.
  */

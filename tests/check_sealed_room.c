@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "daemon/broker_private.h"
+#include "daemon/store_private.h"
+#include "tests/raw_client.h"
 #include "tests/sealed_fixture.h"
 #include "tests/store_fixture.h"
 
@@ -22,6 +24,8 @@ static const char smaller[] = "pools: { frames: { size = \"64K\" objects = 16 }"
 static const char moved[] =
 	"pools: { frames: { size = \"1M\" objects = 16 }" HOST
 	"rules: ( { name = \"f\" names = \"/f-*\" allow = \"all\" pool = \"host\" } )\n";
+static const char many[] = "limits: { sealed = 400 }\n"
+			   "pools: { frames: { size = \"1M\" objects = 64 }" HOST RULES;
 static const char few[] = "limits: { sealed = 8 }\n"
 			  "pools: { frames: { size = \"1M\" objects = 64 }" HOST RULES;
 
@@ -133,9 +137,15 @@ START_TEST(a_slow_service_manager_makes_no_full_pool)
 }
 END_TEST
 
+static void look_at_last_task(struct fixture *fixture, void *argument)
+{
+	*(uint64_t *)argument = server_broker(fixture->server)->store->last_task;
+}
+
 /* Each is a place in the service manager's store: all of them, and of one user a quarter. */
 START_TEST(there_are_so_many_and_no_more)
 {
+	uint64_t before, after;
 	struct fixture fixture;
 	struct shmb *c;
 	char name[16];
@@ -150,9 +160,12 @@ START_TEST(there_are_so_many_and_no_more)
 	}
 	ck_assert_int_eq(make(c, "/f-x", KIB, 0600), -EDQUOT);
 	ck_assert_ptr_nonnull(strstr(shmb_reason(c), "sealed"));
-	/* It left nothing behind. */
+	/* It left nothing behind, and was no work for the keeper. */
+	fixture_call(&fixture, look_at_last_task, &before);
 	for (int i = 0; i < 100; i++)
 		ck_assert_int_eq(make(c, "/f-x", KIB, 0600), -EDQUOT);
+	fixture_call(&fixture, look_at_last_task, &after);
+	ck_assert_uint_eq(after, before);
 	ck_assert_int_eq(shmb_unlink(c, "/f-0"), 0);
 	fd = make(c, "/f-x", 900 * KIB, 0600);
 	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
@@ -423,6 +436,63 @@ START_TEST(what_the_keeper_refuses_leaves_the_pool_its_size)
 }
 END_TEST
 
+#define WAITING 30
+
+struct progress {
+	uint64_t pass, requests;
+};
+
+static void look_at_progress(struct fixture *fixture, void *argument)
+{
+	*(struct progress *)argument = (struct progress){
+		fixture->server->pass, server_broker(fixture->server)->counters.requests
+	};
+}
+
+static void ask_sealed(int fd)
+{
+	struct {
+		struct wire_open wire;
+		char name[3];
+	} packet = {
+		{ .request = { .serial = 1, .operation = WIRE_OPEN },
+		  .flags = WIRE_READ | WIRE_WRITE | WIRE_CREATE,
+		  .mode = 0600,
+		  .size = KIB,
+		  .options = WIRE_UNPUBLISHED | WIRE_SEALED },
+		{ 'f', '-', 'x' },
+	};
+
+	ck_assert_int_eq(raw_send(fd, &packet, sizeof(packet.wire) + sizeof(packet.name), NULL, 0),
+			 0);
+}
+
+/* Each of the keeper's answers wakes all of them: they ask again when it is their user's turn. */
+START_TEST(who_waits_for_room_asks_again_in_his_turn)
+{
+	struct progress before, after;
+	struct fixture fixture;
+	int fd[WAITING];
+
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	start(&fixture, NULL, many);
+	keeper_hold(&fixture);
+	for (int i = 0; i < WAITING; i++)
+		ask_sealed(fd[i] = raw_greeted(fixture.socket));
+	await_waiters(&fixture, WAITING);
+	fixture_call(&fixture, look_at_progress, &before);
+	keeper_go_on(&fixture);
+	for (int i = 0; i < WAITING; i++)
+		ck_assert_int_eq(raw_status(fd[i], 1), 0);
+	fixture_call(&fixture, look_at_progress, &after);
+	ck_assert_uint_ge(after.requests - before.requests, WAITING);
+	ck_assert_uint_le(after.requests - before.requests, 2 * (after.pass - before.pass));
+	for (int i = 0; i < WAITING; i++)
+		close(fd[i]);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *sealed_case_of_room(void)
 {
 	TCase *tests = tcase_create("room");
@@ -438,6 +508,7 @@ TCase *sealed_case_of_room(void)
 	tcase_add_test(tests, the_service_manager_is_told_of_what_gets_its_name);
 	tcase_add_loop_test(tests, a_large_one_is_freed_elsewhere, 0, 2);
 	tcase_add_test(tests, who_waits_for_room_is_answered_when_the_rules_lead_elsewhere);
+	tcase_add_test(tests, who_waits_for_room_asks_again_in_his_turn);
 	tcase_add_test(tests, what_the_keeper_refuses_leaves_the_pool_its_size);
 	return tests;
 }

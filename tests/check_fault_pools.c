@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -54,13 +53,13 @@ static void count_mine(struct fixture *fixture, void *argument)
 /* Whatever was made is released, once nobody needs it. */
 static void release(struct scene *scene)
 {
-	time_t end = time(NULL) + 10;
+	time_t end = time(NULL) + 60;
 	unsigned count = 1;
 
 	for (uint64_t ms = 1000000; count > 0; ms += 1000000) {
 		FAULT_EXPECT(time(NULL) < end);
 		fixture_tick(&scene->fixture, ms);
-		sched_yield();
+		test_moment();
 		fixture_call(&scene->fixture, count_mine, &count);
 	}
 }
@@ -175,14 +174,14 @@ static void has_dropped(struct fixture *fixture, void *argument)
 /* What a fault has left in one goes with the next drop, and the pool is there as before. */
 static void drop_again(struct scene *scene)
 {
-	time_t end = time(NULL) + 10;
+	time_t end = time(NULL) + 60;
 	bool has = true;
 
 	FAULT_EXPECT(shmb_raw_call(scene->other, WIRE_DROP, "own", 3, NULL, NULL) == 0);
 	for (uint64_t ms = 1000000; has; ms += 1000000) {
 		FAULT_EXPECT(time(NULL) < end);
 		fixture_tick(&scene->fixture, ms);
-		sched_yield();
+		test_moment();
 		fixture_call(&scene->fixture, has_dropped, &has);
 	}
 	make_delegated(scene);
@@ -245,13 +244,13 @@ static void has_more(struct fixture *fixture, void *argument)
 
 static void release_more(struct scene *scene)
 {
-	time_t end = time(NULL) + 10;
+	time_t end = time(NULL) + 60;
 	bool has = true;
 
 	for (uint64_t ms = 1000000; has; ms += 1000000) {
 		FAULT_EXPECT(time(NULL) < end);
 		fixture_tick(&scene->fixture, ms);
-		sched_yield();
+		test_moment();
 		fixture_call(&scene->fixture, has_more, &has);
 	}
 }

@@ -70,7 +70,7 @@ START_TEST(a_pool_that_can_not_be_released_goes_on)
 	ck_assert_int_eq(shmb_unlink(c, "/a-1"), 0);
 	fixture_tick(&fixture, 1000000);
 	while (census_of(&fixture).state[INSTANCE_RELEASING] > 0)
-		sched_yield();
+		test_moment();
 	ck_assert_uint_eq(census_of(&fixture).state[INSTANCE_READY], 1);
 	ck_assert_int_eq(try_open(c, "/a-1", O_RDWR | O_CREAT), 0);
 	end(&fixture, c);
@@ -134,7 +134,7 @@ START_TEST(a_pool_that_was_closed_is_gone_after_a_refused_change)
 	ck_assert_uint_eq(census_of(&fixture).closed, 1);
 	ck_assert_int_eq(shmb_raw_call(c, WIRE_DROP, "a", 1, NULL, NULL), 0);
 	while (census_of(&fixture).state[INSTANCE_RELEASING] > 0)
-		sched_yield();
+		test_moment();
 	close(a);
 	fixture_configure(&fixture, "pools: { " HOST
 				    "a: { per = \"user\" size = \"1M\" objects = 8 exec = true }\n"

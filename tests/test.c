@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DESCRIPTORS 4096
@@ -45,6 +46,11 @@ static void list_descriptors(bool *ret)
 			ret[fd] = true;
 	}
 	closedir(listing);
+}
+
+void test_moment(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000 * 1000 }, NULL);
 }
 
 void test_fds_setup(void)

@@ -53,6 +53,9 @@ void test_left_out(const char *test, const char *reason);
 		}                                                                                  \
 	} while (0)
 
+/* A millisecond in which others run: for loops that wait. */
+void test_moment(void);
+
 /* A checked fixture for each suite: the descriptors at its end are those at its start. */
 void test_fds_setup(void);
 void test_fds_teardown(void);

@@ -125,7 +125,8 @@ START_TEST(a_pool_made_on_demand_goes_when_it_is_empty_and_idle)
 	}
 	ck_assert_int_eq(ftruncate(fd, 4096), 0);
 	close(fd);
-	for (int i = 0; i < 1000 && instances(&fixture) == 3; i++) {
+	for (int i = 0; i < 60000 && instances(&fixture) == 3; i++) {
+		test_moment();
 		fixture_tick(&fixture, 10000000);
 		settle(&fixture);
 	}

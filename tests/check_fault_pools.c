@@ -260,8 +260,10 @@ static void configure_again(struct scene *scene)
 	int result = -EBUSY;
 
 	fixture_configure(&scene->fixture, config);
-	for (int i = 0; i < 100 && result == -EBUSY; i++)
+	for (int i = 0; i < 60000 && result == -EBUSY; i++) {
+		test_moment();
 		result = reload(scene->other);
+	}
 	FAULT_EXPECT(result == 0);
 	release_more(scene);
 }

@@ -138,7 +138,7 @@ START_TEST(pools_go_on_with_their_objects_whatever_is_configured_by_then)
 	shmb_disconnect(c);
 	fixture_tick(&fixture, 100000);
 	while (instances(&fixture) > 1)
-		;
+		test_moment();
 	fixture_leave(&fixture);
 	start(&fixture, &kept, config);
 	ck_assert_uint_eq(instances(&fixture), 1);
@@ -276,14 +276,14 @@ START_TEST(temporary_names_go_with_their_makers_over_a_restart)
 	ck_assert_uint_eq(temporaries(&fixture), 3);
 	end_maker(first);
 	while (temporaries(&fixture) > 0)
-		;
+		test_moment();
 	second = start_maker(&fixture, 2);
 	fixture_leave(&fixture);
 	/* Who ended while nobody was there. */
 	end_maker(second);
 	start(&fixture, &kept, config);
 	while (temporaries(&fixture) > 0)
-		;
+		test_moment();
 	second = start_maker(&fixture, 2);
 	/* A stop takes them along, whoever lives. */
 	fixture_stop(&fixture);
@@ -331,7 +331,7 @@ START_TEST(many_temporary_names_take_no_room_from_pools_and_contexts)
 	shmb_disconnect(c);
 	end_maker(maker);
 	while (temporaries(&fixture) > 0)
-		;
+		test_moment();
 	close(hold);
 	fixture_stop(&fixture);
 	kept_done(&kept);

@@ -98,12 +98,12 @@ START_TEST(a_temporary_one_goes_with_its_maker)
 	ck_assert_int_eq(shmb_unlink(c, "/t-y"), 0);
 	ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, publish_and_end, &other),
 			 128 + SIGKILL);
-	for (int i = 0; i < 1000 && r == 0; i++) {
+	for (int i = 0; i < 6000 && r == 0; i++) {
 		r = shmb_stat(c, "/t-x", &info, sizeof(info));
 		poll(NULL, 0, 10);
 	}
 	ck_assert_int_eq(r, -ENOENT);
-	for (int i = 0; i < 1000 && left; i++) {
+	for (int i = 0; i < 6000 && left; i++) {
 		fixture_call(&fixture, count_all, &left);
 		poll(NULL, 0, 10);
 	}

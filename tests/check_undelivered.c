@@ -141,7 +141,7 @@ START_TEST(a_reply_that_waits_does_so_until_descriptors_may_be_sent_again)
 		ck_assert_int_eq(raw_open(fd, i, WIRE_READ | WIRE_WRITE | WIRE_CREATE, 0, "/one"),
 				 0);
 	while (edge_queued(&fixture) == 0)
-		;
+		test_moment();
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = 200;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);

@@ -31,6 +31,7 @@ void edge_expect_clients(struct fixture *fixture, unsigned wanted)
 	unsigned count;
 
 	do {
+		test_moment();
 		fixture_call(fixture, count_clients, &count);
 	} while (count != wanted && time(NULL) < end);
 	ck_assert_uint_eq(count, wanted);

@@ -462,8 +462,9 @@ static int check_read_only(int read_only, struct keeper_failure *ret_why)
 
 	if (fstatvfs(read_only, &mount) < 0 || fstat(read_only, &st) < 0)
 		return not_a_pair(ret_why, STEP_CHECK_READ_ONLY, errno);
-	/* It stays as it is, should that succeed. */
-	if (!(mount.f_flag & ST_RDONLY) || fchmod(read_only, st.st_mode & 07777) == 0)
+	/* Without the bits that a service manager's filter (RestrictSUIDSGID=) refuses before all.
+	 */
+	if (!(mount.f_flag & ST_RDONLY) || fchmod(read_only, st.st_mode & 01777) == 0)
 		return not_a_pair(ret_why, STEP_CHECK_READ_ONLY, EINVAL);
 	return errno == EROFS ? 0 : not_a_pair(ret_why, STEP_CHECK_READ_ONLY, errno);
 }

@@ -93,7 +93,8 @@ void sealed_sweep(struct sealed_set *all)
 
 static bool is_of(const struct sealed *sealed, struct instance *instance)
 {
-	return sealed->note && strcmp(sealed->pool_name, instance->pool->config.name) == 0 &&
+	return sealed->note && !instance->pool->dropped &&
+	       strcmp(sealed->pool_name, instance->pool->config.name) == 0 &&
 	       store_find(instance->pool, &sealed->owner) == instance;
 }
 

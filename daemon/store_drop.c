@@ -20,15 +20,18 @@ static bool has_holders(const struct pool *pool)
 	return any;
 }
 
-/* Whether the next process is to find it so. 0 or an errno. */
+/* Whether the next process is to find it so: as many of it as can be noted. 0 or the first errno.
+ */
 static int note(struct store *store, struct pool *pool, bool is_dropped)
 {
 	int error = 0;
 
 	pool->dropped = is_dropped;
-	for (const struct instance *i = pool->instances; i; i = i->hh.next)
-		if (error == 0 && i->state != INSTANCE_ABSENT)
-			error = -instance_remember(store, i);
+	for (const struct instance *i = pool->instances; i; i = i->hh.next) {
+		int one = i->state == INSTANCE_ABSENT ? 0 : -instance_remember(store, i);
+
+		error = error ? error : one;
+	}
 	return error;
 }
 
@@ -49,9 +52,7 @@ static int replace(struct store *store, struct pool *pool)
 			pool_free(store, fresh);
 		return error == ENOMEM ? ENOMEM : EBUSY;
 	}
-	if (!fresh)
-		return 0;
-	for (size_t i = 0; i < store->index_count; i++)
+	for (size_t i = 0; fresh && i < store->index_count; i++)
 		if (store->by_index[i] == pool)
 			store->by_index[i] = fresh;
 	pool->closed = pool->never_configured = true;
@@ -62,7 +63,8 @@ static int replace(struct store *store, struct pool *pool)
 		i->mount = fd_close(i->mount);
 		store_wake(i);
 	}
-	start_single(store, fresh);
+	if (fresh)
+		start_single(store, fresh);
 	return 0;
 }
 

@@ -185,6 +185,84 @@ START_TEST(a_delegated_pool_is_dropped_between_reloads)
 }
 END_TEST
 
+/* Anew: so it comes first, or last, of the notes. */
+static void remember_dropped(struct fixture *fixture, void *argument)
+{
+	struct store *store = server_broker(fixture->server)->store;
+	struct instance *i = NULL;
+
+	while ((i = store_each(store, i)))
+		if (i->pool->dropped)
+			*(int *)argument += instance_remember(store, i) == 0;
+}
+
+START_TEST(what_is_sealed_in_a_dropped_pools_place_is_not_the_dropped_ones)
+{
+	static const char config[] = "pools: { own: { size = \"256K\" objects = 16 } }\n"
+				     "rules: ( " ALL "delegate = true } )\n";
+	struct kept kept = KEPT_NOTHING;
+	struct fixture fixture;
+	struct shmb *c;
+	int fd, count = 0;
+
+	NEEDS_TABLE;
+	fixture_start(&fixture, &(struct fixture_how){ .config = config,
+						       .is_user = !test_is_root(),
+						       .kept = &kept });
+	c = fixture_connect(&fixture);
+	put(c, "/x", "one");
+	fd = openat(c->delegation.directories.writable, ".", O_RDONLY | O_CLOEXEC);
+	drop_own(c);
+	use_kept_directory(fd, c, "kept");
+	put_sealed(c, "/seal", "sealed");
+	expect(c, "/seal", "sealed");
+	if (_i == 1) {
+		fixture_call(&fixture, remember_dropped, &count);
+		ck_assert_int_eq(count, 1);
+	}
+	shmb_disconnect(c);
+	restart_with(&fixture, &kept, config);
+	c = fixture_connect(&fixture);
+	expect(c, "/seal", "sealed");
+	shmb_disconnect(c);
+	close(fd);
+	fixture_stop(&fixture);
+	kept_done(&kept);
+}
+END_TEST
+
+START_TEST(a_dropped_pool_without_definition_counts_no_more)
+{
+	static const char before[] =
+		"limits: { pools-per-user = 1 }\n"
+		"pools: { own: { per = \"user\" size = \"256K\" objects = 16 } }\n"
+		"rules: ( " ALL "delegate = true } )\n";
+	static const char without[] =
+		"limits: { pools-per-user = 1 }\n"
+		"pools: { host: { path = \"@host@\" } }\n"
+		"rules: ( { name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+	struct fixture fixture;
+	struct shmb *c;
+	int fd;
+
+	NEEDS_TABLE;
+	start(&fixture, before);
+	c = fixture_connect(&fixture);
+	put(c, "/x", "two");
+	fd = openat(c->delegation.directories.writable, ".", O_RDONLY | O_CLOEXEC);
+	fixture_configure(&fixture, without);
+	ck_assert_int_eq(raw_reload(c), 0);
+	drop_own(c);
+	close(openat(fd, "kept", O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+	fixture_configure(&fixture, before);
+	ck_assert_int_eq(raw_reload(c), 0);
+	ck_assert_int_eq(try_open(c, "/new", O_RDWR | O_CREAT), 0);
+	close(fd);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *delegate_case_of_drops(void)
 {
 	TCase *tests = tcase_create("drops");
@@ -195,5 +273,8 @@ TCase *delegate_case_of_drops(void)
 	tcase_add_loop_test(tests, what_was_delegated_of_a_dropped_pool_is_no_pool_of_the_brokers,
 			    0, 2);
 	tcase_add_test(tests, a_delegated_pool_is_dropped_between_reloads);
+	tcase_add_loop_test(tests, what_is_sealed_in_a_dropped_pools_place_is_not_the_dropped_ones,
+			    0, 2);
+	tcase_add_test(tests, a_dropped_pool_without_definition_counts_no_more);
 	return tests;
 }

@@ -48,6 +48,7 @@ struct broker {
 
 	LIST_HEAD(, caller) callers;
 	LIST_HEAD(, unpublished) left_behind;
+	unsigned undelivered; /* of those: what could not be handed over */
 	struct outcome outcome;
 	struct counters counters;
 	uint64_t started_ms;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Watches the pools' directories for subscribers. One inotify descriptor for all of them. */
+/*
+ * Watches the pools' directories. One inotify descriptor for all subscribers, who are told in
+ * parts, and one for all who wait, so that nobody's pattern holds those up.
+ */
 #include "daemon/notify.h"
 
 #include <errno.h>
@@ -16,7 +19,8 @@
 #include "daemon/hash.h"
 #include "proto/name.h"
 
-#define EVENTS (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM)
+#define APPEARING (IN_CREATE | IN_MOVED_TO)
+#define EVENTS (APPEARING | IN_DELETE | IN_MOVED_FROM)
 
 _Static_assert(NOTIFY_READ_BYTES >= sizeof(struct inotify_event) + NAME_MAX + 1,
 	       "room for one event");
@@ -31,7 +35,7 @@ _Static_assert(NOTIFY_READ_BYTES >= sizeof(struct inotify_event) + NAME_MAX + 1,
 
 /* A directory of an instance. Two pools may have the same one, and then the same number of it. */
 struct watched {
-	int number_inotify;
+	int number_inotify, number_appearing;
 	uint32_t number_instance;
 	uint64_t event;	 /* of which somebody was told last */
 	uint64_t serial; /* of that notification; 0: all have been told */
@@ -58,7 +62,7 @@ static struct watched *find_watched(struct notify *notify, uint32_t number_insta
 /* Takes it off the list; the kernel is told when no other instance has this directory. */
 static void forget(struct notify *notify, struct watched *gone)
 {
-	int number = gone->number_inotify;
+	int number = gone->number_inotify, appearing = gone->number_appearing;
 	struct watched *watched;
 
 	LIST_REMOVE(gone, entry);
@@ -67,16 +71,20 @@ static void forget(struct notify *notify, struct watched *gone)
 		if (watched->number_inotify == number)
 			return;
 	inotify_rm_watch(notify->inotify, number);
+	inotify_rm_watch(notify->appearing, appearing);
 }
 
 static int begin_watching(struct notify *notify, const struct instance *instance)
 {
 	struct watched *watched = find_watched(notify, instance->number);
+	int number, appearing;
 	char path[32];
-	int number;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", instance->writable);
 	creds_reset(&notify->broker->creds);
+	appearing = inotify_add_watch(notify->appearing, path, APPEARING | IN_ONLYDIR);
+	if (appearing < 0)
+		return -errno;
 	number = inotify_add_watch(notify->inotify, path, EVENTS | IN_ONLYDIR);
 	if (number < 0)
 		return -errno;
@@ -88,6 +96,7 @@ static int begin_watching(struct notify *notify, const struct instance *instance
 	if (!watched)
 		return -ENOMEM;
 	*watched = (struct watched){ .number_inotify = number,
+				     .number_appearing = appearing,
 				     .number_instance = instance->number };
 	LIST_INSERT_HEAD(&notify->watched, watched, entry);
 	return 0;
@@ -193,8 +202,6 @@ static bool happened(struct notify *notify, const struct inotify_event *event, s
 	if (!notify->begun) {
 		notify->begun = true;
 		notify->event++;
-		if (notification.event == NOTIFY_CREATED)
-			wake_for(notify, event->name);
 	}
 	for (watched = LIST_FIRST(&notify->watched); watched; watched = next) {
 		next = LIST_NEXT(watched, entry);
@@ -235,7 +242,6 @@ static void go_on(struct notify *notify)
 			notice(notify, LOG_WARNING,
 			       "subscribers were not told of everything: too much at a time "
 			       "(fs.inotify.max_queued_events)");
-			notify_wake_all(notify);
 		} else if (event->mask & IN_IGNORED) {
 			ignored(notify, event->wd);
 		} else if (!happened(notify, event, &left)) {
@@ -261,10 +267,52 @@ static void inotify_ready(struct watch *watch)
 		loop->tick_in(loop, 0);
 }
 
+/* A part of it; the loop knows whether there is more. */
+static void appearing_ready(struct watch *watch)
+{
+	struct notify *notify = (struct notify *)((char *)watch -
+						  offsetof(struct notify, appearing_watch));
+	_Alignas(8) char events[4 * NOTIFY_READ_BYTES];
+	ssize_t size = read(notify->appearing, events, sizeof(events));
+
+	for (ssize_t at = 0; at < size;) {
+		const struct inotify_event *event = (const struct inotify_event *)(events + at);
+
+		if (event->mask & IN_Q_OVERFLOW)
+			notify_wake_all(notify);
+		else if (event->len > 0)
+			wake_for(notify, event->name);
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
+}
+
 bool notify_tick(struct notify *notify)
 {
 	go_on(notify);
 	return has_events(notify);
+}
+
+/* 0 or -errno. */
+static int open_queue(struct loop *loop, struct watch *watch, int *ret)
+{
+	int error;
+
+	*ret = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (*ret < 0) {
+		error = -errno;
+		*ret = -EBADF;
+		return error;
+	}
+	error = loop->watch(loop, watch, *ret);
+	if (error < 0)
+		*ret = fd_close(*ret);
+	return error;
+}
+
+static void close_queue(struct loop *loop, struct watch *watch, int *fd)
+{
+	loop->unwatch(loop, watch);
+	*fd = fd_close(*fd);
 }
 
 /* For the first subscriber. 0 or -errno. */
@@ -274,13 +322,14 @@ static int start(struct notify *notify)
 	struct instance *instance = NULL;
 	int error;
 
-	notify->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (notify->inotify < 0)
-		return -errno;
 	notify->watch.ready = inotify_ready;
-	error = broker->edge->loop->watch(broker->edge->loop, &notify->watch, notify->inotify);
+	notify->appearing_watch.ready = appearing_ready;
+	error = open_queue(broker->edge->loop, &notify->appearing_watch, &notify->appearing);
+	if (error < 0)
+		return error;
+	error = open_queue(broker->edge->loop, &notify->watch, &notify->inotify);
 	if (error < 0) {
-		notify->inotify = fd_close(notify->inotify);
+		close_queue(broker->edge->loop, &notify->appearing_watch, &notify->appearing);
 		return error;
 	}
 	while ((instance = store_each(broker->store, instance)))
@@ -295,10 +344,10 @@ static void stop(struct notify *notify)
 
 	if (notify->inotify < 0)
 		return;
-	notify->is_blind = false;
+	notify->is_blind = notify->begun = false;
 	notify->at = notify->size = 0;
-	loop->unwatch(loop, &notify->watch);
-	notify->inotify = fd_close(notify->inotify);
+	close_queue(loop, &notify->watch, &notify->inotify);
+	close_queue(loop, &notify->appearing_watch, &notify->appearing);
 	while ((watched = LIST_FIRST(&notify->watched))) {
 		LIST_REMOVE(watched, entry);
 		free(watched);
@@ -408,7 +457,7 @@ void notify_unwait(struct broker *broker, struct name_wait *wait)
 
 void notify_init(struct notify *notify, struct broker *broker)
 {
-	*notify = (struct notify){ .broker = broker, .inotify = -EBADF };
+	*notify = (struct notify){ .broker = broker, .inotify = -EBADF, .appearing = -EBADF };
 }
 
 void notify_done(struct notify *notify)

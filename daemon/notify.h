@@ -56,6 +56,9 @@ struct notify {
 	struct broker *broker;
 	int inotify; /* -EBADF: nobody subscribes */
 	struct watch watch;
+	/* The same directories, for those who wait: read at once, however long the telling takes. */
+	int appearing;
+	struct watch appearing_watch;
 	uint64_t serial, event;
 	bool begun; /* some have been told of the event at `at` */
 	ssize_t at, size;

@@ -19,6 +19,8 @@
 /* And a user, and all together: each is a descriptor of ours. */
 #define UNPUBLISHED_PER_USER 512
 #define UNPUBLISHED_TOTAL 4096
+/* Descriptors that found no receiver, which are charged to nobody. */
+#define UNDELIVERED_MAX 256
 
 /* As many as there are descriptors for. */
 static struct quota_limit unpublished_limit(const struct broker *broker)
@@ -47,6 +49,7 @@ static void end(struct broker *broker, struct unpublished *unpublished)
 	if (unpublished->instance)
 		unpublished->instance->pins--;
 	quota_release(&broker->quota, &unpublished->charge);
+	broker->undelivered -= !unpublished->instance;
 	object_close(&broker->env, unpublished->fd);
 	if (unpublished->sealed)
 		sealed_discard(unpublished->sealed);
@@ -72,17 +75,27 @@ void unpublished_leave(struct caller *caller)
 	caller->unpublished_count = 0;
 }
 
+/* What still has a name costs nothing to close, and of the others no more wait than can be paid. */
+static bool may_be_last(const struct broker *broker, int fd)
+{
+	struct stat st;
+
+	return broker->undelivered < UNDELIVERED_MAX && fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
 void broker_close(struct broker *broker, struct fdlist *fds)
 {
 	struct unpublished *unpublished;
 
 	for (size_t i = 0; i < fds->count; i++) {
-		unpublished = calloc(1, sizeof(*unpublished));
+		unpublished = may_be_last(broker, fds->fd[i]) ? calloc(1, sizeof(*unpublished))
+							      : NULL;
 		if (!unpublished) {
 			object_close(&broker->env, fds->fd[i]);
 			continue;
 		}
 		unpublished->fd = fds->fd[i];
+		broker->undelivered++;
 		LIST_INSERT_HEAD(&broker->left_behind, unpublished, entry);
 		broker->edge->loop->tick_in(broker->edge->loop, 0);
 	}

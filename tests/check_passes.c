@@ -182,23 +182,31 @@ static void look_again(struct fixture *fixture, void *argument)
 	count_told(fixture, argument);
 }
 
-START_TEST(patterns_that_take_long_to_match_are_looked_at_one_after_another)
+/* With the longest of patterns to match. */
+static void subscribe_many(struct fixture *fixture, int fd[MONITORS])
 {
-	struct fixture fixture;
 	static struct raw_reply reply;
 	char pattern[256] = "*";
-	unsigned told;
-	int fd[MONITORS];
 
 	for (int i = 0; i < 62; i++)
 		strcat(pattern, "[!b]");
-	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	fixture_start(fixture, &(struct fixture_how){ .config = one_pool });
 	for (unsigned i = 0; i < MONITORS; i++) {
-		fd[i] = raw_greeted(fixture.socket);
+		fd[i] = raw_greeted(fixture->socket);
 		ck_assert_int_eq(raw_ask(fd[i], i, WIRE_MONITOR, pattern), 0);
 		ck_assert(raw_reply(fd[i], &reply));
 		ck_assert_int_eq(reply.head.status, 0);
 	}
+}
+
+START_TEST(patterns_that_take_long_to_match_are_looked_at_one_after_another)
+{
+	struct fixture fixture;
+	static struct raw_reply reply;
+	unsigned told;
+	int fd[MONITORS];
+
+	subscribe_many(&fixture, fd);
 	fixture_call(&fixture, look_once, &told);
 	ck_assert_uint_gt(told, 0);
 	ck_assert_uint_le(told, 2);
@@ -215,6 +223,84 @@ START_TEST(patterns_that_take_long_to_match_are_looked_at_one_after_another)
 }
 END_TEST
 
+static unsigned woken;
+
+static void count_wake(struct waiter *waiter)
+{
+	(void)waiter;
+	woken++;
+}
+
+/* All in one pass, in which not all watchers can be told. */
+static void look_and_wake(struct fixture *fixture, void *argument)
+{
+	struct broker *broker = server_broker(fixture->server);
+	struct notify *notify = &broker->notify;
+	struct caller *caller;
+	char path[512];
+
+	LIST_FOREACH (caller, &broker->callers, entry)
+		caller->waiter.wake = count_wake;
+	look_once(fixture, argument);
+	snprintf(path, sizeof(path), "%s/awaited", fixture->host);
+	ck_assert_int_eq(mknod(path, S_IFREG | 0600, 0), 0);
+	woken = 0; /* the watchers, too, that were told */
+	notify->appearing_watch.ready(&notify->appearing_watch);
+	ck_assert_uint_eq(woken, 1);
+}
+
+/* As if their connections had ended in that pass. */
+static void leave_all(struct fixture *fixture, void *argument)
+{
+	struct broker *broker = server_broker(fixture->server);
+	struct subscriber *subscriber;
+
+	look_once(fixture, argument);
+	while ((subscriber = LIST_FIRST(&broker->notify.subscribers)))
+		notify_unsubscribe(broker, subscriber);
+}
+
+START_TEST(who_waits_is_woken_before_all_watchers_are_told)
+{
+	struct fixture fixture;
+	unsigned told;
+	int fd[MONITORS], waiting;
+
+	subscribe_many(&fixture, fd);
+	waiting = raw_greeted(fixture.socket);
+	ck_assert_int_eq(raw_ask(waiting, 1, WIRE_WAIT, "awaited"), 0);
+	edge_expect_served(&fixture, NULL);
+	fixture_call(&fixture, look_and_wake, &told);
+	ck_assert_uint_lt(told, MONITORS);
+	for (unsigned i = 0; i < MONITORS; i++)
+		close(fd[i]);
+	close(waiting);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(watchers_who_leave_while_they_are_told_keep_nothing_from_the_next)
+{
+	static struct raw_reply reply;
+	struct fixture fixture;
+	unsigned told;
+	int fd[MONITORS], next;
+
+	subscribe_many(&fixture, fd);
+	fixture_call(&fixture, leave_all, &told);
+	for (unsigned i = 0; i < MONITORS; i++)
+		close(fd[i]);
+	next = raw_greeted(fixture.socket);
+	ck_assert_int_eq(raw_ask(next, 1, WIRE_MONITOR, ""), 0);
+	ck_assert(raw_reply(next, &reply));
+	edge_expect_served(&fixture, NULL);
+	ck_assert(raw_reply(next, &reply));
+	ck_assert_ptr_nonnull(memmem(reply.body, reply.body_size, "good", 4));
+	close(next);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_passes(void)
 {
 	TCase *test = tcase_create("passes");
@@ -223,5 +309,7 @@ TCase *server_case_of_passes(void)
 	tcase_add_test(test, temporary_names_of_many_processes_go_one_part_after_another);
 	tcase_add_test(test, memory_that_a_connection_leaves_behind_is_freed_in_parts);
 	tcase_add_test(test, patterns_that_take_long_to_match_are_looked_at_one_after_another);
+	tcase_add_test(test, who_waits_is_woken_before_all_watchers_are_told);
+	tcase_add_test(test, watchers_who_leave_while_they_are_told_keep_nothing_from_the_next);
 	return test;
 }

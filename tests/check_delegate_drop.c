@@ -152,7 +152,7 @@ START_TEST(a_delegated_pool_is_dropped_between_reloads)
 	struct fixture fixture;
 	bool applying = false;
 	struct shmb *c;
-	int fd, raw;
+	int fd, held, raw;
 
 	NEEDS_TABLE;
 	start(&fixture, before);
@@ -172,10 +172,12 @@ START_TEST(a_delegated_pool_is_dropped_between_reloads)
 	/* One that is no longer configured, and then is again, is another, too. */
 	put(c, "/x", "two");
 	fd = openat(c->delegation.directories.writable, ".", O_RDONLY | O_CLOEXEC);
+	held = openat(fd, "x", O_RDONLY | O_CLOEXEC); /* or it is released at once */
 	fixture_configure(&fixture, without);
 	ck_assert_int_eq(raw_reload(c), 0);
 	drop_own(c);
 	close(openat(fd, "kept", O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+	close(held);
 	fixture_configure(&fixture, before);
 	ck_assert_int_eq(raw_reload(c), 0);
 	ck_assert_int_eq(try_open(c, "/kept", O_RDWR), -ENOENT);
@@ -203,7 +205,7 @@ START_TEST(what_is_sealed_in_a_dropped_pools_place_is_not_the_dropped_ones)
 	struct kept kept = KEPT_NOTHING;
 	struct fixture fixture;
 	struct shmb *c;
-	int fd, count = 0;
+	int fd, held, count = 0;
 
 	NEEDS_TABLE;
 	fixture_start(&fixture, &(struct fixture_how){ .config = config,
@@ -212,8 +214,10 @@ START_TEST(what_is_sealed_in_a_dropped_pools_place_is_not_the_dropped_ones)
 	c = fixture_connect(&fixture);
 	put(c, "/x", "one");
 	fd = openat(c->delegation.directories.writable, ".", O_RDONLY | O_CLOEXEC);
+	held = openat(fd, "x", O_RDONLY | O_CLOEXEC); /* or it is released at once */
 	drop_own(c);
 	use_kept_directory(fd, c, "kept");
+	close(held);
 	put_sealed(c, "/seal", "sealed");
 	expect(c, "/seal", "sealed");
 	if (_i == 1) {
@@ -243,17 +247,19 @@ START_TEST(a_dropped_pool_without_definition_counts_no_more)
 		"rules: ( { name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
 	struct fixture fixture;
 	struct shmb *c;
-	int fd;
+	int fd, held;
 
 	NEEDS_TABLE;
 	start(&fixture, before);
 	c = fixture_connect(&fixture);
 	put(c, "/x", "two");
 	fd = openat(c->delegation.directories.writable, ".", O_RDONLY | O_CLOEXEC);
+	held = openat(fd, "x", O_RDONLY | O_CLOEXEC); /* or it is released at once */
 	fixture_configure(&fixture, without);
 	ck_assert_int_eq(raw_reload(c), 0);
 	drop_own(c);
 	close(openat(fd, "kept", O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+	close(held);
 	fixture_configure(&fixture, before);
 	ck_assert_int_eq(raw_reload(c), 0);
 	ck_assert_int_eq(try_open(c, "/new", O_RDWR | O_CREAT), 0);

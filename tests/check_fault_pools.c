@@ -294,7 +294,6 @@ static const struct fault_case given[] = {
 	GIVEN("delegate", FAULT_LOOP, call_delegated, .after = remove_delegated),
 	GIVEN("drop", FAULT_LOOP, call_drop, .before = make_delegated, .after = drop_again,
 	      .also = -EBUSY),
-	GIVEN("drop", FAULT_HELPER, call_drop, .before = make_delegated, .after = drop_again),
 	GIVEN("unlink by oneself", FAULT_SELF, call_unlink_delegated, .before = make_delegated,
 	      .after = remove_delegated),
 };

@@ -92,7 +92,7 @@ static int call_release(struct scene *scene)
 {
 	unsigned count = 1;
 
-	for (int i = 0; i < 50 && count > 0; i++) {
+	for (int i = 0; i < 500 && count > 0; i++) {
 		fixture_tick(&scene->fixture, 1000000);
 		poll(NULL, 0, 1);
 		fixture_call(&scene->fixture, count_mine, &count);

@@ -416,6 +416,17 @@ static uint64_t memory_bytes(void)
 	return sysinfo(&memory) == 0 ? (uint64_t)memory.totalram * memory.mem_unit : 0;
 }
 
+static int learn_self(struct peer_self *self, bool is_user)
+{
+	int error = peer_self_init(self, is_user);
+
+	if (error < 0)
+		log_line(LOG_ERR, "/proc can't be used: %s",
+			 error == -EXDEV ? "it is of another pid namespace, mount one of this"
+					 : strerror(-error));
+	return error;
+}
+
 static int run(const struct options *options)
 {
 	_cleanup_(string_list_done) struct string_list directories = { 0 };
@@ -441,13 +452,9 @@ static int run(const struct options *options)
 	found = service.userns >= 0 && service.mntns >= 0;
 	setup.connections = raise_limits();
 	drop_needless_rights();
-	error = peer_self_init(&self, options->is_user);
-	if (error < 0) {
-		log_line(LOG_ERR, "/proc can't be used: %s",
-			 error == -EXDEV ? "it is of another pid namespace, mount one of this"
-					 : strerror(-error));
+	error = learn_self(&self, options->is_user);
+	if (error < 0)
 		return error;
-	}
 	source.owner = geteuid();
 	source.memory_bytes = memory_bytes();
 	error = config_directories(&directories, options->is_user);

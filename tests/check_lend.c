@@ -362,6 +362,22 @@ static int make_fifo(void *argument)
 	return 0;
 }
 
+/* That others than the broker make names in it is known to the next, too. */
+static void expect_lent_before(struct fixture *fixture, int late)
+{
+	struct inside inside = { .mount = late };
+	struct app app;
+
+	app_start(&app, fixture, "org.example.a");
+	ck_assert_int_eq(shmb_open(app.c, "/fifo", O_RDWR, 0), -EINVAL);
+	ck_assert_int_eq(shmb_unlink(app.c, "/fifo"), 0);
+	app_end(&app);
+	expect_released(fixture);
+	/* Of mounts nothing is noted: it can be put somewhere, and is good for nothing there. */
+	ck_assert_int_eq(in_sandbox(find_useless, &inside), 0);
+	close(late);
+}
+
 START_TEST(a_restart_ends_no_loan)
 {
 	struct kept kept = KEPT_NOTHING;
@@ -407,18 +423,9 @@ START_TEST(a_restart_ends_no_loan)
 	close(inside.mount);
 	fixture_leave(&fixture);
 
-	/* That others than the broker make names in it is known to the next, too. */
 	close(app.hold);
 	fixture_start(&fixture, &how);
-	app_start(&app, &fixture, "org.example.a");
-	ck_assert_int_eq(shmb_open(app.c, "/fifo", O_RDWR, 0), -EINVAL);
-	ck_assert_int_eq(shmb_unlink(app.c, "/fifo"), 0);
-	app_end(&app);
-	expect_released(&fixture);
-	/* Of mounts nothing is noted: it can be put somewhere, and is good for nothing there. */
-	inside.mount = late;
-	ck_assert_int_eq(in_sandbox(find_useless, &inside), 0);
-	close(late);
+	expect_lent_before(&fixture, late);
 	fixture_stop(&fixture);
 	kept_done(&kept);
 }

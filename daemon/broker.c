@@ -214,6 +214,7 @@ int broker_dispatch_keeper(struct broker *broker)
 
 void broker_tick(struct broker *broker)
 {
+	unsigned left = OBJECT_WORK_MAX;
 	uint64_t next, going;
 	bool more;
 
@@ -223,8 +224,8 @@ void broker_tick(struct broker *broker)
 		broker_load(broker);
 	}
 	/* Before the pools, of which one may be in nobody's use by it. */
-	more = temporary_tick(&broker->temporaries);
-	more |= unpublished_tick(broker, OBJECT_WORK_MAX);
+	more = temporary_tick(&broker->temporaries, &left);
+	more |= unpublished_tick(broker, &left);
 	more |= notify_tick(&broker->notify);
 	creds_reset(&broker->creds);
 	next = store_tick(broker->store, clock_now_ms());
@@ -555,7 +556,9 @@ void broker_free(struct broker *broker, bool leave)
 	if (!broker)
 		return;
 	if (broker->store) {
-		unpublished_tick(broker, UINT_MAX);
+		unsigned all = UINT_MAX;
+
+		unpublished_tick(broker, &all);
 		temporary_done(&broker->temporaries, leave);
 		creds_reset(&broker->creds);
 		sealed_set_done(&broker->sealed, leave);

@@ -97,7 +97,7 @@ void unpublished_free(struct caller *caller, struct unpublished *unpublished);
 /* All of the caller's, in the ticks that follow: it may be gigabytes that are freed. */
 void unpublished_leave(struct caller *caller);
 /* As much of what was left behind as is work for; true: there is more. */
-bool unpublished_tick(struct broker *broker, unsigned left);
+bool unpublished_tick(struct broker *broker, unsigned *left);
 
 /* Appends a struct wire_info. false: no room. */
 bool info_append(struct broker *broker, const struct instance *instance, const char *name,

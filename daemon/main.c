@@ -349,13 +349,12 @@ static bool may_pass(int error)
 
 /* The helpers are forked while there is nothing yet that they would have to close. */
 static int start_helpers(const struct peer_self *self, struct keeper **ret_keeper,
-			 struct closer *closer, struct service *service)
+			 struct closer *closer, struct service *service, bool found)
 {
 	struct keeper_setup setup = { .userns = steal_fd(&service->userns),
 				      .mntns = steal_fd(&service->mntns),
 				      .confine_keeper = confine_keeper,
 				      .confine_twin = confine_twin };
-	bool found = setup.userns >= 0 && setup.mntns >= 0;
 	struct keeper_failure why;
 	int error;
 
@@ -463,7 +462,7 @@ static int run(const struct options *options)
 	if (error == 0)
 		error = places_open(&places, options->socket, options->is_user, &service.socket);
 	if (error == 0)
-		error = start_helpers(&self, &keeper, &closer, &service);
+		error = start_helpers(&self, &keeper, &closer, &service, found);
 	if (error == 0)
 		error = keep_table(&state, keeper, &service, found);
 	if (error == 0)

@@ -191,7 +191,7 @@ static void ignored(struct notify *notify, int number)
 static bool happened(struct notify *notify, const struct inotify_event *event, size_t *left)
 {
 	struct notification notification = {
-		.event = event->mask & (IN_CREATE | IN_MOVED_TO) ? NOTIFY_CREATED : NOTIFY_REMOVED,
+		.event = event->mask & APPEARING ? NOTIFY_CREATED : NOTIFY_REMOVED,
 		.name = event->name,
 	};
 	struct watched *watched, *next;
@@ -199,10 +199,6 @@ static bool happened(struct notify *notify, const struct inotify_event *event, s
 	/* Names that can't be an object's are hidden, those that a publication makes first too. */
 	if (event->len == 0 || name_check((struct name){ event->name, strlen(event->name) }, false))
 		return true;
-	if (!notify->begun) {
-		notify->begun = true;
-		notify->event++;
-	}
 	for (watched = LIST_FIRST(&notify->watched); watched; watched = next) {
 		next = LIST_NEXT(watched, entry);
 		if (watched->number_inotify != event->wd)
@@ -247,7 +243,7 @@ static void go_on(struct notify *notify)
 		} else if (!happened(notify, event, &left)) {
 			return;
 		}
-		notify->begun = false;
+		notify->event++;
 		notify->at += (ssize_t)(sizeof(*event) + event->len);
 	}
 }
@@ -315,7 +311,7 @@ static void close_queue(struct loop *loop, struct watch *watch, int *fd)
 	*fd = fd_close(*fd);
 }
 
-/* For the first subscriber. 0 or -errno. */
+/* For the first who subscribes or waits. 0 or -errno. */
 static int start(struct notify *notify)
 {
 	struct broker *broker = notify->broker;
@@ -344,7 +340,7 @@ static void stop(struct notify *notify)
 
 	if (notify->inotify < 0)
 		return;
-	notify->is_blind = notify->begun = false;
+	notify->is_blind = false;
 	notify->at = notify->size = 0;
 	close_queue(loop, &notify->watch, &notify->inotify);
 	close_queue(loop, &notify->appearing_watch, &notify->appearing);
@@ -457,7 +453,9 @@ void notify_unwait(struct broker *broker, struct name_wait *wait)
 
 void notify_init(struct notify *notify, struct broker *broker)
 {
-	*notify = (struct notify){ .broker = broker, .inotify = -EBADF, .appearing = -EBADF };
+	*notify = (struct notify){
+		.broker = broker, .event = 1, .inotify = -EBADF, .appearing = -EBADF
+	};
 }
 
 void notify_done(struct notify *notify)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Names that appear in pools and vanish from them, whoever made or removed them: asked of the
- * kernel (inotify) while somebody subscribes, and at no other time. Called by the edge for its
+ * kernel (inotify) while somebody subscribes or waits, and at no other time. Called by the edge for its
  * subscribers and by the broker for each pool that is ready.
  */
 #ifndef SHMBROKER_NOTIFY_H
@@ -54,13 +54,13 @@ struct name_wait {
 
 struct notify {
 	struct broker *broker;
-	int inotify; /* -EBADF: nobody subscribes */
+	int inotify; /* -EBADF: nobody subscribes or waits */
 	struct watch watch;
 	/* The same directories, for those who wait: read at once, however long the telling takes. */
 	int appearing;
 	struct watch appearing_watch;
-	uint64_t serial, event;
-	bool begun; /* some have been told of the event at `at` */
+	uint64_t serial;
+	uint64_t event; /* the one at `at`, counted from 1 */
 	ssize_t at, size;
 	_Alignas(8) char events[NOTIFY_READ_BYTES]; /* what was read */
 	LIST_HEAD(, subscriber) subscribers;

@@ -102,15 +102,15 @@ void broker_close(struct broker *broker, struct fdlist *fds)
 	fds->count = 0;
 }
 
-bool unpublished_tick(struct broker *broker, unsigned left)
+bool unpublished_tick(struct broker *broker, unsigned *left)
 {
 	struct unpublished *unpublished;
 
-	while (left > 0 && (unpublished = LIST_FIRST(&broker->left_behind))) {
-		left--;
+	while (*left > 0 && (unpublished = LIST_FIRST(&broker->left_behind))) {
+		--*left;
 		object_count(unpublished->sealed ? sealed_memory(unpublished->sealed)
 						 : unpublished->fd,
-			     &left);
+			     left);
 		end(broker, unpublished);
 	}
 	return !LIST_EMPTY(&broker->left_behind);

@@ -241,7 +241,7 @@ static void let_go(struct store *store, struct instance *instance)
 	/* It may be about to be configured again. */
 	if (!pool->closed || pool->instances || pool->has_next)
 		return;
-	if (!pool->never_configured)
+	if (!pool->never_configured && !pool->dropped)
 		store_notice(store, LOG_NOTICE, "pool \"%s\", no longer configured, is gone",
 			     pool->config.name);
 	pool_free(store, pool);

@@ -312,7 +312,8 @@ static void refuse_for(struct store *store, const struct instance *instance,
 		       name, of, owner);
 	else if (failure->error == EBUSY)
 		refuse(store, EBUSY,
-		       "the pool \"%s\"%s%s has objects: its kind, exec, huge, mpol and per can't "
+		       "the pool \"%s\"%s%s has objects or is lent: its kind, exec, huge, mpol and "
+		       "per can't "
 		       "change meanwhile",
 		       name, of, owner);
 	else

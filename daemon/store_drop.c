@@ -55,7 +55,7 @@ static int replace(struct store *store, struct pool *pool)
 	for (size_t i = 0; fresh && i < store->index_count; i++)
 		if (store->by_index[i] == pool)
 			store->by_index[i] = fresh;
-	pool->closed = pool->never_configured = true;
+	pool->closed = true;
 	/* The owner's next one counts in its place, and who waits for it waits for that. */
 	for (struct instance *i = pool->instances; i; i = i->hh.next) {
 		quota_release(store->quota, &i->charge);

@@ -120,7 +120,7 @@ static struct instance *add_instance(struct store *store, const struct record *r
 		return NULL;
 	/* Until the configuration says otherwise. */
 	pool->closed = true;
-	pool->dropped = pool->never_configured = record->dropped;
+	pool->dropped = record->dropped;
 	store->last_number = number - 1;
 	instance = instance_new(store, pool, &record->owner);
 	store->last_number = last > number ? last : number;

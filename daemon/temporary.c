@@ -233,19 +233,18 @@ void temporary_end(struct temporaries *temporaries, uint64_t name_id)
 	maker_end(maker);
 }
 
-bool temporary_tick(struct temporaries *temporaries)
+bool temporary_tick(struct temporaries *temporaries, unsigned *left)
 {
 	struct maker *maker, *next;
-	unsigned left = OBJECT_WORK_MAX;
 
 	if (temporaries->ended == 0)
 		return false;
 	HASH_ITER(hh, temporaries->makers, maker, next)
 	{
-		if (left == 0)
+		if (*left == 0)
 			break;
 		/* A claim is only held during one request: there is none now. */
-		if (maker->ended && remove_names(maker, &left))
+		if (maker->ended && remove_names(maker, left))
 			maker_free(maker);
 	}
 	return temporaries->ended > 0;

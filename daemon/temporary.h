@@ -26,7 +26,7 @@ struct temporaries {
 	const struct state *state; /* borrowed: over a restart */
 	uint64_t last_id;	   /* of its entries */
 	unsigned makers_most;	   /* that there are descriptors for; of one user a quarter */
-	struct maker *makers;	   /* processes: a hash by pid and start time */
+	struct maker *makers;	   /* processes: a hash by pid, start time, uid and gid */
 	struct temporary *names;   /* a hash by instance and name */
 	unsigned beside;	   /* names that it had no memory for */
 	unsigned ended;		   /* makers that have gone, with names left to remove */
@@ -61,7 +61,7 @@ void temporary_forget_dropped(struct temporaries *temporaries);
 pid_t temporary_maker(const struct temporaries *temporaries, const struct instance *instance,
 		      const char *name, uint64_t ino);
 /* Goes on with what has ended; true: there is more to do. */
-bool temporary_tick(struct temporaries *temporaries);
+bool temporary_tick(struct temporaries *temporaries, unsigned *left);
 /*
  * Those of the process before, when the pools are there: names whose makers have ended meanwhile
  * are removed by temporary_tick(). Returns how many names there are.

@@ -500,6 +500,7 @@ int broker_new(struct broker **ret, const struct broker_setup *setup)
 	broker->env.proc_fds = -EBADF;
 	broker->started_ms = clock_now_ms();
 	LIST_INIT(&broker->callers);
+	STAILQ_INIT(&broker->left_behind);
 	LIST_INIT(&broker->monitors);
 	LIST_INIT(&broker->contexts.list);
 	LIST_INIT(&broker->loans.list);

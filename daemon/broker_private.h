@@ -47,8 +47,8 @@ struct broker {
 	char reload_text[1200];
 
 	LIST_HEAD(, caller) callers;
-	LIST_HEAD(, unpublished) left_behind;
-	unsigned undelivered; /* of those: what could not be handed over */
+	STAILQ_HEAD(, unpublished) left_behind; /* the oldest goes first */
+	unsigned undelivered;			/* of those: what could not be handed over */
 	struct outcome outcome;
 	struct counters counters;
 	uint64_t started_ms;
@@ -62,7 +62,8 @@ struct unpublished {
 	uint64_t ino;
 	bool temporary;
 	struct charge charge;
-	LIST_ENTRY(unpublished) entry;
+	LIST_ENTRY(unpublished) entry; /* of its connection's */
+	STAILQ_ENTRY(unpublished) behind;
 	char name[]; /* under which it was opened */
 };
 

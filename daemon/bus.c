@@ -303,6 +303,7 @@ int bus_new(struct bus **ret, struct server *server, const char *address)
 	bus->server = server;
 	bus->broker = server->broker;
 	bus->watched_fd = -1;
+	TAILQ_INIT(&bus->listings);
 	bus->delay_ms = DELAY_FIRST_MS;
 	bus->address = strdup(address);
 	bus->reply.body = malloc(REPLY_BODY_MAX);

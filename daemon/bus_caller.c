@@ -55,14 +55,38 @@ static void wake(struct waiter *waiter)
 	schedule((struct bus_caller *)((char *)caller - offsetof(struct bus_caller, caller)));
 }
 
-/* Somebody's listing has ended: those that waited for that try again. */
+/* A place may be free: the first in line tries again. */
 static void wake_listings(struct bus *bus)
 {
-	struct bus_caller *caller;
+	struct bus_caller *caller = TAILQ_FIRST(&bus->listings);
 
-	for (caller = bus->callers; caller; caller = caller->hh.next)
-		if (caller->state == BUS_CALLER_WAITING && caller->current->method->is_listing)
-			schedule(caller);
+	if (caller)
+		schedule(caller);
+}
+
+static void leave_line(struct bus_caller *caller)
+{
+	if (!caller->in_line)
+		return;
+	TAILQ_REMOVE(&caller->bus->listings, caller, listing);
+	caller->in_line = false;
+	wake_listings(caller->bus);
+}
+
+/* Whoever has just ended one comes behind those that wait. */
+static bool may_list(struct bus_caller *caller)
+{
+	struct bus *bus = caller->bus;
+	const struct bus_caller *first = TAILQ_FIRST(&bus->listings);
+
+	if (bus->streaming < STREAMING_MAX && (!first || first == caller)) {
+		leave_line(caller);
+		return true;
+	}
+	if (!caller->in_line)
+		TAILQ_INSERT_TAIL(&bus->listings, caller, listing);
+	caller->in_line = true;
+	return false;
 }
 
 /* --- calls that wait --- */
@@ -158,6 +182,7 @@ static void finish(struct bus_caller *caller)
 	bool was_listing = caller->current && caller->current->method->is_listing;
 
 	drop_answer(caller);
+	leave_line(caller);
 	set_state(caller, BUS_CALLER_IDLE);
 	if (caller->current)
 		call_free(caller->current);
@@ -239,8 +264,7 @@ static void handle(struct bus_caller *caller, const struct bus_call *call)
 	int error = 0;
 
 	reply_reset(reply);
-	if (call->method->is_listing && call->request.operation &&
-	    bus->streaming >= STREAMING_MAX) {
+	if (call->method->is_listing && call->request.operation && !may_list(caller)) {
 		keep(caller, call, BUS_CALLER_WAITING);
 		return;
 	}

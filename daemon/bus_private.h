@@ -74,6 +74,8 @@ struct bus_caller {
 	TAILQ_HEAD(, bus_call) calls;
 	unsigned call_count;
 	struct bus_call *current; /* WAITING, STREAMING */
+	bool in_line;		  /* it waits for others' listings */
+	TAILQ_ENTRY(bus_caller) listing;
 	struct bus_answer answer;
 	LIST_HEAD(, subscription) subscriptions;
 	uint64_t told_serial; /* of the notification that it was told last */
@@ -94,11 +96,12 @@ struct bus {
 	struct event event, timer; /* of sd */
 	bool timer_set;
 	struct event retry;
-	unsigned delay_ms;	    /* of the next try */
-	struct bus_caller *callers; /* a hash by unique name */
-	unsigned asking;	    /* callers that aren't known yet */
-	unsigned streaming;	    /* listings under way */
-	unsigned call_count;	    /* waiting, of all callers */
+	unsigned delay_ms;		   /* of the next try */
+	struct bus_caller *callers;	   /* a hash by unique name */
+	unsigned asking;		   /* callers that aren't known yet */
+	unsigned streaming;		   /* listings under way */
+	TAILQ_HEAD(, bus_caller) listings; /* who waits for one to end, in line */
+	unsigned call_count;		   /* waiting, of all callers */
 	uint64_t last_name_id;
 	struct reply reply; /* one for all, likewise */
 };

@@ -178,8 +178,8 @@ void helper_end(struct helper *helper)
 	if (pid == 0)
 		return;
 	/*
-	 * Without CAP_KILL another uid's process can't be killed by us, and our own end, whose signal
-	 * the kernel sends by the same rights, doesn't kill it either: it is left to itself.
+	 * Without CAP_KILL another uid's process can't be killed by us, and our own end, whose
+	 * signal the kernel sends by the same rights, doesn't kill it either: it is left to itself.
 	 */
 	if (has_ended(pid) || kill(pid, SIGKILL) == 0)
 		wait_for(pid);
@@ -315,6 +315,25 @@ int helper_receive_answer(int socket, struct helper_answer *ret, struct fdlist *
 	return 1;
 }
 
+/* Whether it is for what hangs on it that it can't be sent, and not for the socket. */
+static bool is_for_descriptors(int error)
+{
+	return error == -ETOOMANYREFS || error == -ENOMEM || error == -ENOBUFS;
+}
+
+/* What can't be handed over is no success: who asked hears that, and the helper lives. */
+static int send_answer(int socket, struct helper_answer *answer, struct fdlist *fds)
+{
+	bool has_any = fds->count > 0;
+	int result = helper_send_answer(socket, answer, fds);
+
+	if (!has_any || !is_for_descriptors(result))
+		return result;
+	step_failure(&answer->failure, STEP_RECEIVE, ENFILE);
+	answer->has_writable = answer->has_read_only = false;
+	return helper_send_answer(socket, answer, NULL);
+}
+
 int helper_serve(int socket, const struct keeper_setup *setup, helper_answer_fn answer_fn)
 {
 	char buffer[HELPER_REQUEST_MAX];
@@ -335,7 +354,7 @@ int helper_serve(int socket, const struct keeper_setup *setup, helper_answer_fn 
 		answer.id = request.id;
 		if (!answer_fn(&request, &answer, &fds, setup))
 			continue;
-		if (helper_send_answer(socket, &answer, &fds) < 0)
+		if (send_answer(socket, &answer, &fds) < 0)
 			return EXIT_FAILURE;
 	}
 }

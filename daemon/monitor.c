@@ -63,6 +63,13 @@ static void told(struct subscriber *subscriber, const struct notification *notif
 	end_record(monitor, before, whole);
 }
 
+static void missed(struct subscriber *subscriber)
+{
+	struct monitor *monitor = subscriber->context;
+
+	end_record(monitor, monitor->queue.body_size, false);
+}
+
 static void tell_denied(struct monitor *monitor, const struct caller *caller,
 			const struct reply *reply)
 {
@@ -127,6 +134,7 @@ int monitor_new(struct monitor **ret, struct broker *broker, struct caller *call
 		.caller = caller,
 		.pattern = monitor->pattern,
 		.told = told,
+		.missed = missed,
 		.context = monitor,
 	};
 	error = notify_subscribe(broker, &monitor->subscriber);

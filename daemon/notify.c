@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <syslog.h>
 
 #include "daemon/broker_private.h"
@@ -83,6 +84,10 @@ static int begin_watching(struct notify *notify, const struct instance *instance
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", instance->writable);
 	creds_reset(&notify->broker->creds);
 	appearing = inotify_add_watch(notify->appearing, path, APPEARING | IN_ONLYDIR);
+	/* Who has the broker's own uid, and the pool lent or delegated, may have shut it. */
+	if (appearing < 0 && errno == EACCES && instance->was_lent &&
+	    fchmod(instance->writable, 01777) == 0)
+		appearing = inotify_add_watch(notify->appearing, path, APPEARING | IN_ONLYDIR);
 	if (appearing < 0)
 		return -errno;
 	number = inotify_add_watch(notify->inotify, path, EVENTS | IN_ONLYDIR);
@@ -221,6 +226,18 @@ static bool happened(struct notify *notify, const struct inotify_event *event, s
 	return true;
 }
 
+static void overflowed(struct notify *notify)
+{
+	struct subscriber *subscriber;
+
+	notice(notify, LOG_WARNING,
+	       "subscribers were not told of everything: too much at a time "
+	       "(fs.inotify.max_queued_events)");
+	LIST_FOREACH (subscriber, &notify->subscribers, entry)
+		if (subscriber->missed)
+			subscriber->missed(subscriber);
+}
+
 static bool has_events(const struct notify *notify)
 {
 	return notify->at < notify->size;
@@ -234,15 +251,12 @@ static void go_on(struct notify *notify)
 		const struct inotify_event *event = (const struct inotify_event *)(notify->events +
 										   notify->at);
 
-		if (event->mask & IN_Q_OVERFLOW) {
-			notice(notify, LOG_WARNING,
-			       "subscribers were not told of everything: too much at a time "
-			       "(fs.inotify.max_queued_events)");
-		} else if (event->mask & IN_IGNORED) {
+		if (event->mask & IN_Q_OVERFLOW)
+			overflowed(notify);
+		else if (event->mask & IN_IGNORED)
 			ignored(notify, event->wd);
-		} else if (!happened(notify, event, &left)) {
+		else if (!happened(notify, event, &left))
 			return;
-		}
 		notify->event++;
 		notify->at += (ssize_t)(sizeof(*event) + event->len);
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Names that appear in pools and vanish from them, whoever made or removed them: asked of the
- * kernel (inotify) while somebody subscribes or waits, and at no other time. Called by the edge for its
- * subscribers and by the broker for each pool that is ready.
+ * kernel (inotify) while somebody subscribes or waits, and at no other time. Called by the edge for
+ * its subscribers and by the broker for each pool that is ready.
  */
 #ifndef SHMBROKER_NOTIFY_H
 #define SHMBROKER_NOTIFY_H
@@ -34,7 +34,8 @@ struct subscriber {
 	const char *pattern;   /* fnmatch's, without a slash; "": all names. Outlives it, too */
 	/* Called by the loop. Must not end a subscription. */
 	void (*told)(struct subscriber *subscriber, const struct notification *notification);
-	void *context; /* the subscriber's own */
+	void (*missed)(struct subscriber *subscriber); /* events, nobody knows which; may be NULL */
+	void *context;				       /* the subscriber's own */
 	struct charge charge;
 	uint64_t looked; /* the serial of what it was told of last, or had no interest in */
 	LIST_ENTRY(subscriber) entry;
@@ -56,7 +57,8 @@ struct notify {
 	struct broker *broker;
 	int inotify; /* -EBADF: nobody subscribes or waits */
 	struct watch watch;
-	/* The same directories, for those who wait: read at once, however long the telling takes. */
+	/* The same directories, for those who wait: read at once, however long the telling takes.
+	 */
 	int appearing;
 	struct watch appearing_watch;
 	uint64_t serial;

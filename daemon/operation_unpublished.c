@@ -45,7 +45,6 @@ struct unpublished *unpublished_find(struct caller *caller, struct name name)
 
 static void end(struct broker *broker, struct unpublished *unpublished)
 {
-	LIST_REMOVE(unpublished, entry);
 	if (unpublished->instance)
 		unpublished->instance->pins--;
 	quota_release(&broker->quota, &unpublished->charge);
@@ -59,6 +58,7 @@ static void end(struct broker *broker, struct unpublished *unpublished)
 void unpublished_free(struct caller *caller, struct unpublished *unpublished)
 {
 	caller->unpublished_count--;
+	LIST_REMOVE(unpublished, entry);
 	end(caller->broker, unpublished);
 }
 
@@ -69,7 +69,7 @@ void unpublished_leave(struct caller *caller)
 
 	while ((unpublished = LIST_FIRST(&caller->unpublished))) {
 		LIST_REMOVE(unpublished, entry);
-		LIST_INSERT_HEAD(&broker->left_behind, unpublished, entry);
+		STAILQ_INSERT_TAIL(&broker->left_behind, unpublished, behind);
 		broker->edge->loop->tick_in(broker->edge->loop, 0);
 	}
 	caller->unpublished_count = 0;
@@ -96,7 +96,7 @@ void broker_close(struct broker *broker, struct fdlist *fds)
 		}
 		unpublished->fd = fds->fd[i];
 		broker->undelivered++;
-		LIST_INSERT_HEAD(&broker->left_behind, unpublished, entry);
+		STAILQ_INSERT_TAIL(&broker->left_behind, unpublished, behind);
 		broker->edge->loop->tick_in(broker->edge->loop, 0);
 	}
 	fds->count = 0;
@@ -106,14 +106,15 @@ bool unpublished_tick(struct broker *broker, unsigned *left)
 {
 	struct unpublished *unpublished;
 
-	while (*left > 0 && (unpublished = LIST_FIRST(&broker->left_behind))) {
+	while (*left > 0 && (unpublished = STAILQ_FIRST(&broker->left_behind))) {
+		STAILQ_REMOVE_HEAD(&broker->left_behind, behind);
 		--*left;
 		object_count(unpublished->sealed ? sealed_memory(unpublished->sealed)
 						 : unpublished->fd,
 			     left);
 		end(broker, unpublished);
 	}
-	return !LIST_EMPTY(&broker->left_behind);
+	return !STAILQ_EMPTY(&broker->left_behind);
 }
 
 /* A place for one that has no name yet, charged. 0 or an errno for the client. */

@@ -162,6 +162,8 @@ static const struct {
 	{ STEP_TWIN_OPENAT, 0, "or give the pool a read-only-path" },
 	{ STEP_HELPER, 0, "the helper process has ended: restart the broker" },
 	{ STEP_RECEIVE, EMFILE, "raise LimitNOFILE=" },
+	{ STEP_RECEIVE, ENFILE,
+	  "too many descriptors of the broker's user are on their way, or there is no memory" },
 	{ STEP_RECEIVE, 0, "restart the broker" },
 	{ STEP_CHECK_TYPE, 0, "a pool's directory must be on a tmpfs" },
 	{ STEP_CHECK_SAME, 0,

@@ -238,6 +238,52 @@ static unsigned count_list(sd_bus_message *reply, const char *unwanted)
 	return count;
 }
 
+#define HOGS 4	    /* as many listings as are made at a time */
+#define LISTINGS 8  /* that each of them asks for, one behind the other */
+#define LISTED 3000 /* names: no listing ends in the turn in which it began */
+
+static int list_async(sd_bus *client, unsigned *answered)
+{
+	sd_bus_message *message = bus_fixture_new_call(client, "List");
+	int rc = sd_bus_message_append(message, "s", "");
+
+	if (rc >= 0)
+		rc = sd_bus_call_async(client, NULL, message, count_any, answered, 0);
+	sd_bus_message_unref(message);
+	return rc;
+}
+
+START_TEST(who_lists_again_comes_behind_who_waits_to_list)
+{
+	sd_bus_message *reply = NULL;
+	unsigned answered = 0, before;
+	sd_bus *client[HOGS];
+	struct bus_fixture f;
+
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
+	bus_fixture_start(&f, check_bus_config);
+	fill(f.broker.host, LISTED);
+	/* That each is known costs nobody a turn afterwards. */
+	ck_assert_int_eq(bus_fixture_call(f.client, NULL, NULL, "Stat", "s", "/none"), ENOENT);
+	for (int i = 0; i < HOGS; i++) {
+		client[i] = bus_fixture_connect(&f);
+		for (int k = 0; k < LISTINGS; k++)
+			ck_assert_int_ge(list_async(client[i], &answered), 0);
+		ck_assert_int_ge(sd_bus_flush(client[i]), 0);
+	}
+	ck_assert_int_eq(bus_fixture_call(f.client, &reply, NULL, "List", "s", "none*"), 0);
+	sd_bus_message_unref(reply);
+	for (int i = 0; i < HOGS; i++)
+		while (sd_bus_process(client[i], NULL) > 0)
+			;
+	before = answered;
+	ck_assert_uint_lt(before, HOGS * LISTINGS / 2);
+	for (int i = 0; i < HOGS; i++)
+		sd_bus_flush_close_unref(client[i]);
+	bus_fixture_stop(&f);
+}
+END_TEST
+
 START_TEST(a_listing_has_all_names_that_a_message_can_carry)
 {
 	static const char *const odd[] = {
@@ -293,6 +339,7 @@ TCase *tcase_bus_queue(void)
 	tcase_add_test(test, too_many_calls_that_wait_are_refused_and_the_others_answered);
 	tcase_add_test(test, calls_behind_one_that_waits_for_its_pool_come_in_their_order);
 	tcase_add_test(test, calls_of_many_names_of_one_user_are_answered_in_parts);
+	tcase_add_test(test, who_lists_again_comes_behind_who_waits_to_list);
 	tcase_add_test(test, a_listing_has_all_names_that_a_message_can_carry);
 	tcase_add_test(test, a_listing_ends_at_a_hundred_thousand);
 	return test;

@@ -542,6 +542,9 @@ START_TEST(a_directory_that_was_shut_ends_no_start_and_a_drop_opens_it)
 	put(c, "/x", "one");
 	fd = dup(c->delegation.directories.writable);
 	ck_assert_int_eq(fchmodat(fd, ".", 0, 0), 0);
+	/* Nor does it keep anybody from waiting, here or elsewhere. */
+	ck_assert_int_eq(shmb_wait(c, "/none", 1), -ETIMEDOUT);
+	ck_assert_int_eq(fchmodat(fd, ".", 0, 0), 0);
 	shmb_disconnect(c);
 	fixture_leave(&fixture);
 	fixture_start(&fixture, &how);

@@ -279,6 +279,42 @@ START_TEST(who_waits_is_woken_before_all_watchers_are_told)
 }
 END_TEST
 
+/* More than the kernel keeps of them, while the loop stands still. */
+static void overflow(struct fixture *fixture)
+{
+	char path[512], most[16] = "";
+	int limit = open("/proc/sys/fs/inotify/max_queued_events", O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_gt(read(limit, most, sizeof(most) - 1), 0);
+	close(limit);
+	snprintf(path, sizeof(path), "%s/often", fixture->host);
+	for (long i = 0; i <= strtol(most, NULL, 10) / 2; i++) {
+		ck_assert_int_eq(mknod(path, S_IFREG | 0600, 0), 0);
+		ck_assert_int_eq(unlink(path), 0);
+	}
+}
+
+START_TEST(a_watcher_hears_that_the_kernel_kept_not_all)
+{
+	static struct raw_reply reply;
+	struct fixture fixture;
+	struct edge_hold hold;
+	int fd;
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	fd = raw_greeted(fixture.socket);
+	ck_assert_int_eq(raw_ask(fd, 1, WIRE_MONITOR, "none"), 0);
+	ck_assert(raw_reply(fd, &reply));
+	edge_hold(&hold, &fixture);
+	overflow(&fixture);
+	edge_let_go(&hold);
+	ck_assert(raw_reply(fd, &reply));
+	ck_assert_ptr_nonnull(memmem(reply.body, reply.body_size, "lost", 4));
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(watchers_who_leave_while_they_are_told_keep_nothing_from_the_next)
 {
 	static struct raw_reply reply;
@@ -310,6 +346,7 @@ TCase *server_case_of_passes(void)
 	tcase_add_test(test, memory_that_a_connection_leaves_behind_is_freed_in_parts);
 	tcase_add_test(test, patterns_that_take_long_to_match_are_looked_at_one_after_another);
 	tcase_add_test(test, who_waits_is_woken_before_all_watchers_are_told);
+	tcase_add_test(test, a_watcher_hears_that_the_kernel_kept_not_all);
 	tcase_add_test(test, watchers_who_leave_while_they_are_told_keep_nothing_from_the_next);
 	return test;
 }

@@ -245,7 +245,7 @@ int shmb_set_timeout(struct shmb *c, int timeout_ms)
 	if (r < 0)
 		return r;
 	if (timeout_ms < -1)
-		return shmb_fail(c, -EINVAL, "a timeout is -1 or a number of milliseconds");
+		return shmb_fail(c, -EINVAL, SHMB_NO_TIMEOUT);
 	c->timeout_ms = timeout_ms;
 	return shmb_apply_timeout(c);
 }

@@ -18,6 +18,7 @@
 #include "proto/packet.h"
 #include "proto/protocol.h"
 
+#define SHMB_NO_TIMEOUT "a timeout is -1 or a number of milliseconds"
 #define SHMB_REASON_SIZE 512   /* bytes, the NUL included */
 #define SHMB_SMALL_PACKET 2048 /* bytes: every reply but a listing's part fits */
 #define SHMB_SOCKET_DEFAULT "/run/shmbroker/socket"

@@ -326,6 +326,8 @@ int shmb_wait(struct shmb *c, const char *name, int timeout_ms)
 		r = shmb_name(&stripped, c, name, false);
 	if (r < 0)
 		return r;
+	if (timeout_ms < -1)
+		return shmb_fail(c, -EINVAL, SHMB_NO_TIMEOUT);
 	if (timeout_ms != 0)
 		return shmb_ask_wait(c, stripped, shmb_deadline_in(timeout_ms));
 	/* Whether it is there now: the answer itself has the time of any call. */

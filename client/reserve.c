@@ -81,8 +81,11 @@ static int make(struct shmb *c, struct shmb_wanted wanted, shmb_deadline deadlin
 	if (r == 0)
 		/* However long the memory has taken. */
 		r = shmb_ask_publish(c, wanted.name, 0, shmb_deadline_in(c->timeout_ms));
-	if (r == 0)
+	if (r == 0) {
+		/* Nor is there anything to say of our look for one that is there. */
+		shmb_reason_take(c, "", 0);
 		return fd;
+	}
 	fd_close(fd);
 	/* Or the broker would hold it, and the name, until the connection ends. */
 	shmb_discard(c, wanted.name);

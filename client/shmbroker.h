@@ -122,7 +122,7 @@ int shmb_shm_unlink(const char *name);
  * A connection. It keeps the identity that it was made with, as a descriptor does. One
  * thread at a time may use it; a program may have any number. In a forked child all
  * its calls fail with -ECHILD, only shmb_disconnect() is fine. Its calls return a value
- * >= 0, or a negative errno; -EINTR never.
+ * >= 0, or a negative errno; -EINTR from shmb_wait() alone.
  */
 struct shmb;
 
@@ -238,9 +238,9 @@ int shmb_stat(struct shmb *c, const char *name, struct shmb_info *ret, size_t re
 
 /*
  * Waits until an object of that name is there (and, made with a size, has it), whoever makes it;
- * timeout_ms: of this call alone, 0: looks once, -1: for ever. 0, -ETIMEDOUT, -EINTR when
- * the handler of a signal has run, or another -errno at once: -EACCES where neither read nor
- * list is allowed, -EDQUOT (waits-per-user), -EBUSY never; the connection stays usable.
+ * timeout_ms: of this call alone, 0: looks once, -1: for ever, less: -EINVAL. 0, -ETIMEDOUT,
+ * -EINTR when the handler of a signal has run, or another -errno at once: -EACCES where neither
+ * read nor list is allowed, -EDQUOT (waits-per-user), -EBUSY never; the connection stays usable.
  */
 int shmb_wait(struct shmb *c, const char *name, int timeout_ms);
 

@@ -34,7 +34,7 @@ static const struct option_row {
 	[OPTION_AS] = { "as", "USER", "what that user would be allowed, a name or a number" },
 	[OPTION_UNIT] = { "unit", "UNIT", "what that unit would be allowed" },
 	[OPTION_PID] = { "pid", "PID", "what that process would be allowed" },
-	[OPTION_TIMEOUT] = { "timeout", "TIME", "how long at most: 500ms, 5s, 2min, 1h" },
+	[OPTION_TIMEOUT] = { "timeout", "TIME", "how long at most: 500ms, 5s (or 5), 2min, 1h" },
 	[OPTION_CAT] = { "cat", NULL, "print each file, too" },
 	[OPTION_PRELOAD] = { "preload", NULL, "its shm_open and shm_unlink ask the broker" },
 };
@@ -76,7 +76,11 @@ static const struct shmctl_command commands[] = {
 	  "It is held until SIGINT, SIGTERM or SIGHUP.\n",
 	  OPTION_BIT(OPTION_APP) | OPTION_BIT(OPTION_STDIN), OPTION_BIT(OPTION_APP), 0, 0,
 	  command_context },
-	{ "drop", "POOL", "remove all objects of a private pool", "", 0, 0, 1, 1, command_drop },
+	{ "drop", "POOL", "remove all objects of a private pool",
+	  "Of each user's, app's or unit's, where it is per these. One that was delegated or lent "
+	  "is\n"
+	  "made anew. For the administrator.\n",
+	  0, 0, 1, 1, command_drop },
 	{ "explain", "NAME [RIGHTS]", "say which rule decides, and why",
 	  "RIGHTS are read, write, create, unlink, list, with commas, or all; without them the\n"
 	  "verdict is whether anything is allowed. Others than oneself, and the rules passed "
@@ -109,12 +113,24 @@ static void help_option(enum shmctl_option option)
 	printf("  %-16s %s\n", text, row->what);
 }
 
+/* " --app=ID" */
+static void needed_options(char *text, size_t size, const struct shmctl_command *command)
+{
+	size_t used = 0;
+
+	*text = '\0';
+	for (int i = 0; i < OPTION_COUNT; i++)
+		if (command->needed & OPTION_BIT(i) && used < size)
+			used += (size_t)snprintf(text + used, size - used, " --%s=%s",
+						 options[i].name, options[i].value);
+}
+
 static int help_command(const struct shmctl_command *command)
 {
-	printf("usage: shmctl %s", command->name);
-	for (int i = 0; i < OPTION_COUNT; i++)
-		if (command->needed & OPTION_BIT(i))
-			printf(" --%s=%s", options[i].name, options[i].value);
+	char needed[64];
+
+	needed_options(needed, sizeof(needed), command);
+	printf("usage: shmctl %s%s", command->name, needed);
 	printf("%s%s%s\n\nshmctl %s: %s.\n%s",
 	       command->options & ~command->needed & ~OPTION_BIT(OPTION_LONG) ? " [OPTION...]" : "",
 	       *command->arguments ? " " : "", command->arguments, command->name, command->what,
@@ -133,10 +149,12 @@ static int help_all(void)
 	puts("usage: shmctl [OPTION...] COMMAND [ARG...]\n\n"
 	     "Named shared memory objects, through the broker.\n");
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		char text[64];
+		char text[128], needed[64];
 
-		snprintf(text, sizeof(text), "%s %s", commands[i].name, commands[i].arguments);
-		printf("  %-27s %s\n", text, commands[i].what);
+		needed_options(needed, sizeof(needed), &commands[i]);
+		snprintf(text, sizeof(text), "%s%s %s", commands[i].name, needed,
+			 commands[i].arguments);
+		printf("  %-33s %s\n", text, commands[i].what);
 	}
 	putchar('\n');
 	for (int i = 0; i < OPTION_LONG; i++)

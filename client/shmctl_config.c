@@ -158,6 +158,8 @@ int command_check_config(struct shmctl *ctl)
 	struct sysinfo memory;
 	int status, r;
 
+	if (shmctl_has(ctl, OPTION_CAT) && shmctl_has(ctl, OPTION_JSON))
+		return shmctl_usage("--cat prints files as they are: not with --json");
 	if (sysinfo(&memory) == 0)
 		source.memory_bytes = (uint64_t)memory.totalram * memory.mem_unit;
 	status = find_place(&place, &source, ctl->argument[0]);
@@ -169,7 +171,7 @@ int command_check_config(struct shmctl *ctl)
 			status = SHMCTL_FAILED;
 		}
 	}
-	if (status == SHMCTL_DONE && shmctl_has(ctl, OPTION_CAT) && !shmctl_has(ctl, OPTION_JSON))
+	if (status == SHMCTL_DONE && shmctl_has(ctl, OPTION_CAT))
 		status = print_files(&config->files);
 	if (status == SHMCTL_DONE)
 		status = print_summary(ctl, config);

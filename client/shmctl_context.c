@@ -261,6 +261,8 @@ int command_run(struct shmctl *ctl)
 	_cleanup_free_ char *preload = NULL;
 	int status = SHMCTL_FAILED;
 
+	if (shmctl_has(ctl, OPTION_JSON))
+		return shmctl_usage("run has no option --json");
 	if (shmctl_has(ctl, OPTION_PRELOAD) && !(preload = find_preload()))
 		return SHMCTL_FAILED;
 	job.preload = preload;

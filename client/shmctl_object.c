@@ -166,6 +166,8 @@ int command_cat(struct shmctl *ctl)
 	uint64_t size;
 	int r;
 
+	if (shmctl_has(ctl, OPTION_JSON))
+		return shmctl_usage("cat has no option --json");
 	if (shmctl_connect(ctl) < 0)
 		return SHMCTL_FAILED;
 	fd = shmb_open(ctl->c, name, O_RDONLY, 0);
@@ -327,7 +329,7 @@ int command_wait(struct shmctl *ctl)
 	int timeout_ms = time ? parse_time(time) : -1, r;
 
 	if (time && timeout_ms < 0)
-		return shmctl_usage("%s is no time: 500ms, 5s, 2min, 1h", time);
+		return shmctl_usage("%s is no time: 500ms, 5s (or 5), 2min, 1h", time);
 	r = shmctl_connect(ctl);
 	if (r < 0)
 		return SHMCTL_FAILED;

@@ -142,13 +142,15 @@ static void warn_of(struct broker *broker, const char *text)
 /* More would end in accepting that stops for everybody. */
 static void check_connections(struct broker *broker)
 {
-	char text[160];
+	char text[192];
 
 	if (broker_limits(broker)->connections <= broker->connections)
 		return;
 	snprintf(text, sizeof(text),
-		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone",
-		 broker_limits(broker)->connections, broker->connections);
+		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone, and for "
+		 "%u but root's",
+		 broker_limits(broker)->connections, broker->connections,
+		 connections_of_users(broker));
 	warn_of(broker, text);
 	if (broker_limits(broker)->connections_per_user <= connections_per_user(broker))
 		return;

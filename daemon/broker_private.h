@@ -67,8 +67,8 @@ struct unpublished {
 	char name[]; /* under which it was opened */
 };
 
-/* Connections that one user may have: no more than a quarter where there are fewer than configured.
- */
+/* Connections of all but root; of one user: a quarter where there are fewer than configured. */
+uint32_t connections_of_users(const struct broker *broker);
 uint32_t connections_per_user(const struct broker *broker);
 
 /* The caller's rules, made anew if the policy is another by now. 0 or -ENOMEM. */

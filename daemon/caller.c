@@ -21,10 +21,24 @@ int caller_refresh(struct broker *broker, struct caller *caller)
 	return policy_view(&caller->view, broker->policy, &caller->peer, broker->self);
 }
 
+static uint32_t connections_of_all(const struct broker *broker)
+{
+	uint32_t configured = broker_limits(broker)->connections;
+
+	return configured < broker->connections ? configured : broker->connections;
+}
+
+uint32_t connections_of_users(const struct broker *broker)
+{
+	uint32_t all = connections_of_all(broker);
+
+	return all > CONNECTIONS_KEPT_FOR_ROOT ? all - CONNECTIONS_KEPT_FOR_ROOT : 0;
+}
+
 uint32_t connections_per_user(const struct broker *broker)
 {
 	const struct config_limits *limits = broker_limits(broker);
-	uint32_t quarter = (broker->connections + 3) / 4;
+	uint32_t quarter = (connections_of_users(broker) + 3) / 4;
 
 	/* A user's own broker has nobody else to serve. */
 	if (broker->connections >= limits->connections || broker->self->is_user ||
@@ -50,21 +64,16 @@ static int charge_connection(struct broker *broker, struct caller *caller, const
 {
 	const struct config_limits *limits = broker_limits(broker);
 	const struct peer *peer = &caller->peer;
-	struct quota_limit limit = { limits->connections < broker->connections
-					     ? limits->connections
-					     : broker->connections,
-				     connections_per_user(broker) };
+	struct quota_limit limit = { connections_of_users(broker), connections_per_user(broker) };
 	uid_t uid = caller->context ? caller->context->maker.uid : peer->ids.uid;
 	/* A context is its maker's doing: it counts as his. */
 	bool apart = peer->sandboxed && !caller->context;
 	int error;
 
-	if (peer->ids.uid != 0 || peer->sandboxed)
-		limit.total = limit.total > CONNECTIONS_KEPT_FOR_ROOT
-				      ? limit.total - CONNECTIONS_KEPT_FOR_ROOT
-				      : 0;
-	if (peer->ids.uid == 0 && !peer->sandboxed)
+	if (peer->ids.uid == 0 && !peer->sandboxed) {
+		limit.total = connections_of_all(broker);
 		limit.per_user += CONNECTIONS_KEPT_FOR_ROOT;
+	}
 	if (caller->context && caller->context->connections >= limits->connections_per_context) {
 		*ret_why = "too many connections through this context";
 		return -EDQUOT;

@@ -39,6 +39,7 @@ static void expect_reserved(struct shmb *c, const char *name, int oflag, size_t 
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	ck_assert_uint_eq((size_t)st.st_size, size);
 	ck_assert_uint_ge((size_t)st.st_blocks * 512, size);
+	ck_assert_str_eq(shmb_reason(c), "");
 	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, oflag & O_ACCMODE);
 	close(fd);
 }

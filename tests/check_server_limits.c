@@ -204,7 +204,7 @@ START_TEST(a_user_has_a_quarter_of_what_there_are_descriptors_for)
 		"pools: { host: { path = \"@host@\" } }\n"
 		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
 	struct fixture fixture;
-	struct crowd user = { fixture.socket, 10, EDQUOT, "too many connections of this user" };
+	struct crowd user = { fixture.socket, 6, EDQUOT, "too many connections of this user" };
 
 	TEST_NEEDS(test_is_root(), "other users take root");
 	fixture_start(&fixture, &(struct fixture_how){ .config = config, .connections = 40 });

@@ -79,6 +79,12 @@ START_TEST(wrong_usage_is_told_in_one_line_and_is_status_2)
 		WRONG_USAGE("1777 is no mode: octal, 0 to 0777", "create", "a", "1", "--mode=1777"),
 		WRONG_USAGE("the name would go with shmctl at once: --temporary needs --hold",
 			    "create", "a", "1", "--temporary"),
+		WRONG_USAGE("cat has no option --json", "cat", "a", "--json"),
+		WRONG_USAGE("run has no option --json", "run", "--app=x", "--json", "true"),
+		WRONG_USAGE("--cat prints files as they are: not with --json", "check-config",
+			    "--cat", "--json"),
+		WRONG_USAGE("5d is no time: 500ms, 5s (or 5), 2min, 1h", "wait", "a",
+			    "--timeout=5d"),
 		WRONG_USAGE("run needs --app=ID", "run", "true"),
 		WRONG_USAGE("run takes -- COMMAND [ARG...]", "run", "--app=x"),
 		WRONG_USAGE("rights are read, write, create, unlink, list, all, not fly", "explain",
@@ -123,6 +129,7 @@ START_TEST(all_that_may_be_asked_for_is_in_the_help)
 	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "--help" }, NULL);
 	ck_assert_int_eq(ran.status, 0);
 	ck_assert_ptr_nonnull(strstr(ran.out, "check-config [DIR|FILE]"));
+	ck_assert_ptr_nonnull(strstr(ran.out, "run --app=ID -- COMMAND [ARG...]"));
 	shmctl_run(&ran, (const char *const[ARGUMENTS]){ "--help", "create" }, NULL);
 	ck_assert_int_eq(ran.status, 0);
 	ck_assert_ptr_nonnull(strstr(ran.out, "usage: shmctl create [OPTION...] NAME SIZE\n"));

@@ -151,6 +151,7 @@ START_TEST(a_wait_ends_by_its_time_by_a_signal_and_by_a_refusal)
 
 	ck_assert_int_eq(shmb_wait(c, "/no-1", -1), -EACCES);
 	ck_assert_int_eq(shmb_wait(c, "/a/b", -1), -EINVAL);
+	ck_assert_int_eq(shmb_wait(c, "/none", -2), -EINVAL);
 	/* Also when the rules come to be others meanwhile. */
 	start_waiting(&refused, &fixture, "/a");
 	expect_waits(&fixture, 1);

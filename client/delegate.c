@@ -240,7 +240,8 @@ static bool is_ours(const struct shmb_delegation *d, struct name name, char text
 	return true;
 }
 
-/* Without O_TRUNC: what has the name is looked at first. Never blocks at a FIFO or a lease. */
+/* Without O_TRUNC: what has the name is looked at first. Never blocks at a FIFO or a lease, which
+ * what is new can't be or have. */
 static uint64_t kernel_flags(uint32_t flags)
 {
 	int access = O_RDONLY;
@@ -249,7 +250,7 @@ static uint64_t kernel_flags(uint32_t flags)
 		access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
 	return (uint64_t)access | (flags & WIRE_CREATE ? O_CREAT : 0) |
 	       (flags & WIRE_EXCLUSIVE ? O_EXCL : 0) | (flags & WIRE_APPEND ? O_APPEND : 0) |
-	       O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	       (flags & WIRE_EXCLUSIVE ? 0 : O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC;
 }
 
 /*
@@ -297,8 +298,10 @@ static bool settle(int fd, uint32_t flags)
 {
 	struct stat st;
 
-	/* What is new is plain, whatever somebody does to its name. */
-	if (!(flags & WIRE_EXCLUSIVE) && (fstat(fd, &st) < 0 || !is_plain(&st) || is_holder(&st)))
+	/* What is new is plain and empty, whatever somebody does to its name. */
+	if (flags & WIRE_EXCLUSIVE)
+		return true;
+	if (fstat(fd, &st) < 0 || !is_plain(&st) || is_holder(&st))
 		return false;
 	if (flags & WIRE_TRUNCATE && ftruncate(fd, 0) < 0)
 		return false;

@@ -76,6 +76,12 @@ static inline uint64_t creds_effective(const struct creds *creds, uid_t uid, uin
 	return (creds->own_caps.effective & ~CREDS_FS_CAPS) | (creds->own_caps.permitted & kept);
 }
 
+/* Whether these are in force now, and not the broker's own. */
+static inline bool creds_are(const struct creds *creds, const struct ids *ids)
+{
+	return creds->is_assumed && ids_equal(&creds->now, ids);
+}
+
 /*
  * Takes the caller's uid, gid and groups for what is done with files from here on.
  * fs_caps is the caller's own effective set (peer.effective_caps, 0 when he is
@@ -93,7 +99,7 @@ static inline int creds_assume(struct creds *creds, const struct ids *ids, uint6
 	uint64_t effective = creds_effective(creds, ids->uid, fs_caps);
 
 	/* By value: a pointer may be another peer's by now. */
-	if (creds->is_assumed && creds->effective == effective && ids_equal(&creds->now, ids))
+	if (creds->effective == effective && creds_are(creds, ids))
 		return 0;
 	return creds_change(creds, ids, effective);
 }

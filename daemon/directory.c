@@ -41,18 +41,43 @@ DIR *directory_list(int directory)
 	return listing;
 }
 
-void directory_sweep(int directory)
+static bool is_hidden(int directory, const char *name)
 {
-	const size_t prefix = sizeof(NAME_RESERVED_PREFIX) - 1;
+	(void)directory;
+	return strncmp(name, NAME_RESERVED_PREFIX, sizeof(NAME_RESERVED_PREFIX) - 1) == 0;
+}
+
+/* Of no size, and so of no content: who makes his own object sticky loses nothing. */
+static bool is_unfinished(int directory, const char *name)
+{
+	struct stat st;
+
+	return is_hidden(directory, name) ||
+	       (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		st.st_size == 0 && (st.st_mode & DIRECTORY_UNFINISHED));
+}
+
+static void sweep(int directory, bool (*is_left)(int directory, const char *name))
+{
 	DIR *listing = directory_list(directory);
 	const struct dirent *entry;
 
 	if (!listing)
 		return;
 	while ((entry = readdir(listing)))
-		if (strncmp(entry->d_name, NAME_RESERVED_PREFIX, prefix) == 0)
+		if (is_left(directory, entry->d_name))
 			unlinkat(directory, entry->d_name, 0);
 	closedir(listing);
+}
+
+void directory_sweep(int directory)
+{
+	sweep(directory, is_hidden);
+}
+
+void directory_sweep_own(int directory)
+{
+	sweep(directory, is_unfinished);
 }
 
 /*

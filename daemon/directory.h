@@ -4,6 +4,7 @@
 #define SHMBROKER_DIRECTORY_H
 
 #include <dirent.h>
+#include <sys/stat.h>
 
 #include "daemon/creds.h"
 #include "daemon/watch.h"
@@ -16,6 +17,12 @@ int directory_unlink(int directory, const char *name);
 
 /* Removes what an interrupted replace left behind: names with the reserved prefix. */
 void directory_sweep(int directory);
+
+/* Of an object that hasn't got its size yet. */
+#define DIRECTORY_UNFINISHED S_ISVTX
+/* Where nobody but the broker makes names: removes what it died with before it was finished, too.
+ */
+void directory_sweep_own(int directory);
 
 /*
  * Removes everything in a private pool's root, whatever clients made there, with the broker's own

@@ -9,23 +9,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/fd.h"
 #include "daemon/object_private.h"
-#include "proto/name.h"
 #include "proto/protocol.h"
 
 const char object_not_created[] = "the object is not there, and the rule does not allow create";
 
 /* How often a name may appear and vanish between our looks before we give up. */
 #define RACES_MAX 1000
-
-/* Never blocks at a FIFO, a lease or a device, never follows a link. */
-#define OPEN_ALWAYS (O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
 
 /* What the kernel said, as the client gets it: the table in client/shmbroker.h. */
 int object_errno(int error)
@@ -49,17 +43,16 @@ int object_errno(int error)
 	}
 }
 
-static int open_flags(uint32_t flags)
+int object_open_flags(uint32_t flags)
 {
 	int access = O_RDONLY;
 
 	if (flags & WIRE_WRITE)
 		access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
-	return access | (flags & WIRE_APPEND ? O_APPEND : 0) | OPEN_ALWAYS;
+	return access | (flags & WIRE_APPEND ? O_APPEND : 0) | OBJECT_OPEN_ALWAYS;
 }
 
-/* The status flags that shm_open(3) gives: its descriptors block. */
-static int settle_flags(int fd, uint32_t flags)
+int object_settle_flags(int fd, uint32_t flags)
 {
 	return fcntl(fd, F_SETFL, flags & WIRE_APPEND ? O_APPEND : 0) < 0 ? errno : 0;
 }
@@ -81,7 +74,7 @@ static int check_object(const struct instance *instance, int fd)
 	return 0;
 }
 
-static bool same_object(int a, int b)
+bool object_is_same(int a, int b)
 {
 	struct stat one, other;
 
@@ -114,20 +107,6 @@ int object_act_as(const struct object_env *env, const struct instance *instance,
 			     "access = \"caller\""
 			   : "the broker could not take this user's ids";
 	return -error == EOPNOTSUPP ? EOPNOTSUPP : EACCES;
-}
-
-/*
- * Where the rules alone decide, the directory's permission bits have no say either: still under the
- * caller's ids, so that he owns what is made, but past them if the broker may go there.
- */
-static bool act_past_directory(const struct object_env *env, const struct instance *instance,
-			       const struct peer *peer)
-{
-	uint64_t past = env->creds->own_caps.effective & CREDS_CAP(CAP_DAC_OVERRIDE);
-
-	if (instance->pool->config.access != POOL_ACCESS_GRANT || !env->creds->is_assumed || !past)
-		return false;
-	return creds_change(env->creds, &peer->ids, env->creds->effective | past) == 0;
 }
 
 /*
@@ -189,62 +168,25 @@ static int refused_errno(const struct instance *instance, const char *name, int 
 	return object_errno(error);
 }
 
-/* The same object read-only, through the twin: nobody can make that descriptor writable. */
-static int reopen_read_only(const struct object_env *env, const struct instance *instance,
+int object_reopen_read_only(const struct object_env *env, const struct instance *instance,
 			    const char *name, int *fd)
 {
 	int dir = instance->read_only >= 0 ? instance->read_only : instance->writable;
 	_cleanup_close_ int theirs = -EBADF;
 
-	theirs = object_open_own(env, instance, dir, name, O_RDONLY | OPEN_ALWAYS);
+	theirs = object_open_own(env, instance, dir, name, O_RDONLY | OBJECT_OPEN_ALWAYS);
 	if (theirs < 0)
 		return object_errno(-theirs);
-	if (!instance->broker_only && !same_object(theirs, *fd))
+	if (!instance->broker_only && !object_is_same(theirs, *fd))
 		return ENOENT; /* unlinked or replaced since */
 	fd_close(*fd);
 	*fd = steal_fd(&theirs);
 	return 0;
 }
 
-static bool through_twin(const struct instance *instance, const struct object_how *how)
+bool object_through_twin(const struct instance *instance, const struct object_how *how)
 {
 	return !(how->flags & WIRE_WRITE) && instance->read_only >= 0;
-}
-
-/* Flags of the descriptor by which an object is made or truncated; the client's own may be less. */
-static int making_flags(const struct instance *instance, const struct object_how *how)
-{
-	return through_twin(instance, how) ? O_RDWR | OPEN_ALWAYS : open_flags(how->flags);
-}
-
-/* A file without a name, of its size. A descriptor or -errno. Under the credentials that are. */
-static int make_nameless(const struct instance *instance, const struct object_how *how)
-{
-	_cleanup_close_ int fd = -EBADF;
-
-	fd = openat(instance->writable, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, how->mode);
-	if (fd < 0)
-		return -errno;
-	if (how->size_bytes > 0 && ftruncate(fd, (off_t)how->size_bytes) < 0)
-		return -errno;
-	return steal_fd(&fd);
-}
-
-static bool exists(const struct instance *instance, const char *name)
-{
-	struct stat st;
-
-	return fstatat(instance->writable, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-int object_link(const struct object_env *env, int fd, int dir, const char *name)
-{
-	char number[16];
-
-	snprintf(number, sizeof(number), "%d", fd);
-	if (linkat(env->proc_fds, number, dir, name, AT_SYMLINK_FOLLOW) < 0)
-		return errno;
-	return 0;
 }
 
 int object_check_size(const struct instance *instance, const struct object_how *how,
@@ -290,140 +232,21 @@ int object_reopen(const struct object_env *env, int fd, int flags)
 	return theirs;
 }
 
-/* A hidden name that nobody can ask for; swept at start if we die with it. */
-int object_hidden_name(char ret[static HIDDEN_NAME_SIZE])
-{
-	uint64_t random;
-
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-		return EAGAIN;
-	snprintf(ret, HIDDEN_NAME_SIZE, NAME_RESERVED_PREFIX "%016llx", (unsigned long long)random);
-	return 0;
-}
-
-/* A new object of a size: nobody ever sees it shorter. 0, EEXIST, or another errno. */
-static int make_sized(const struct object_env *env, struct instance *instance,
-		      const struct peer *peer, const char *name, const struct object_how *how,
-		      struct object *ret, const char **ret_why)
-{
-	_cleanup_close_ int nameless = -EBADF;
-	int error, fd;
-
-	error = object_act_as(env, instance, peer, ret_why);
-	if (error)
-		return error;
-	error = object_check_size(instance, how, ret_why);
-	/* The name is looked at first: what is there has a size already. */
-	if (error && !how->no_name && exists(instance, name)) {
-		*ret_why = NULL;
-		return EEXIST;
-	}
-	if (error)
-		return error;
-	nameless = make_nameless(instance, how);
-	if (nameless == -EACCES && act_past_directory(env, instance, peer))
-		nameless = make_nameless(instance, how);
-	/* In a full pool, too. */
-	if (nameless == -ENOSPC && !how->no_name && exists(instance, name))
-		return EEXIST;
-	if (nameless < 0)
-		return object_errno(-nameless);
-	if (how->no_name) {
-		ret->fd = steal_fd(&nameless);
-		ret->created = true;
-		return 0;
-	}
-	error = object_link(env, nameless, instance->writable, name);
-	if (error)
-		return object_errno(error);
-	ret->created = true;
-
-	/* O_TMPFILE would show among the status flags: so it is opened by its name. */
-	if (through_twin(instance, how)) {
-		ret->fd = steal_fd(&nameless);
-		return reopen_read_only(env, instance, name, &ret->fd);
-	}
-	fd = object_open_own(env, instance, instance->writable, name, open_flags(how->flags));
-	if (fd < 0) {
-		ret->fd = steal_fd(&nameless);
-		return object_errno(-fd);
-	}
-	ret->fd = fd;
-	if (!instance->broker_only && !same_object(fd, nameless)) {
-		/* Another's by now: what is left of ours is the one without a name. */
-		fd_close(ret->fd);
-		ret->fd = steal_fd(&nameless);
-		return ENOENT;
-	}
-	return 0;
-}
-
-/* A new, empty object under the caller's ids. 0, EEXIST, or another errno. */
-static int make_empty(const struct object_env *env, struct instance *instance,
-		      const struct peer *peer, const char *name, const struct object_how *how,
-		      struct object *ret, const char **ret_why)
-{
-	int flags = making_flags(instance, how) | O_CREAT | O_EXCL, error;
-
-	error = object_act_as(env, instance, peer, ret_why);
-	if (error)
-		return error;
-	ret->fd = openat(instance->writable, name, flags, how->mode);
-	if (ret->fd < 0 && errno == EACCES && act_past_directory(env, instance, peer))
-		ret->fd = openat(instance->writable, name, flags, how->mode);
-	if (ret->fd < 0)
-		return object_errno(errno);
-	ret->created = true;
-	if (through_twin(instance, how))
-		return reopen_read_only(env, instance, name, &ret->fd);
-	return 0;
-}
-
-/*
- * Made, but can't be handed over: it leaves no name, if it still is ours. Where others can change
- * names meanwhile it must not be more than its maker may remove.
- */
-static void unmake(const struct object_env *env, struct instance *instance, const struct peer *peer,
-		   const char *name, int fd)
-{
-	struct stat made, named;
-	const char *why;
-
-	if (instance->pool->config.access == POOL_ACCESS_GRANT)
-		creds_reset(env->creds);
-	else if (object_act_as(env, instance, peer, &why))
-		return;
-	if (fstat(fd, &made) == 0 &&
-	    fstatat(instance->writable, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    made.st_ino == named.st_ino && made.st_dev == named.st_dev)
-		unlinkat(instance->writable, name, 0);
-}
-
-static int make(const struct object_env *env, struct instance *instance, const struct peer *peer,
-		const char *name, const struct object_how *how, struct object *ret,
-		const char **ret_why)
-{
-	int error;
-
-	if (how->size_bytes > 0 || how->no_name)
-		error = make_sized(env, instance, peer, name, how, ret, ret_why);
-	else
-		error = make_empty(env, instance, peer, name, how, ret, ret_why);
-	if (error && ret->created && !how->no_name)
-		unmake(env, instance, peer, name, ret->fd);
-	return error;
-}
-
 /* Opens what is there with the broker's rights: the rules have decided. */
 static int open_existing_grant(const struct object_env *env, struct instance *instance,
 			       const char *name, const struct object_how *how, struct object *ret)
 {
-	bool twin = through_twin(instance, how);
+	bool twin = object_through_twin(instance, how);
 	bool truncate = how->flags & WIRE_TRUNCATE;
-	int flags = truncate && !(how->flags & WIRE_WRITE) ? O_RDWR | OPEN_ALWAYS
-							   : open_flags(how->flags);
+	int flags = truncate && !(how->flags & WIRE_WRITE) ? O_RDWR | OBJECT_OPEN_ALWAYS
+							   : object_open_flags(how->flags);
 	int error;
 
+	/* To look takes nobody's ids off; whoever is asked to make it next would put them on again.
+	 */
+	if (how->flags & WIRE_CREATE && env->creds->is_assumed && instance->broker_only &&
+	    !object_exists(instance, name))
+		return ENOENT;
 	ret->fd = object_open_own(env, instance,
 				  twin && !truncate ? instance->read_only : instance->writable,
 				  name, flags);
@@ -435,7 +258,7 @@ static int open_existing_grant(const struct object_env *env, struct instance *in
 	/* Only now: another's object under a second name must not lose its content. */
 	if (ftruncate(ret->fd, 0) < 0)
 		return object_errno(errno);
-	return how->flags & WIRE_WRITE ? 0 : reopen_read_only(env, instance, name, &ret->fd);
+	return how->flags & WIRE_WRITE ? 0 : object_reopen_read_only(env, instance, name, &ret->fd);
 }
 
 /* Opens what is there under the caller's ids: one openat with his own flags. */
@@ -444,9 +267,9 @@ static int open_existing_caller(const struct object_env *env, struct instance *i
 				const struct object_how *how, struct object *ret,
 				const char **ret_why)
 {
-	bool twin = through_twin(instance, how);
+	bool twin = object_through_twin(instance, how);
 	bool truncate = how->flags & WIRE_TRUNCATE;
-	int flags = open_flags(how->flags);
+	int flags = object_open_flags(how->flags);
 	int error;
 
 	error = object_act_as(env, instance, peer, ret_why);
@@ -473,7 +296,7 @@ static int open_existing_caller(const struct object_env *env, struct instance *i
 	error = check_object(instance, ret->fd);
 	if (error || !twin || !truncate)
 		return error;
-	return reopen_read_only(env, instance, name, &ret->fd);
+	return object_reopen_read_only(env, instance, name, &ret->fd);
 }
 
 static int open_existing(const struct object_env *env, struct instance *instance,
@@ -483,52 +306,6 @@ static int open_existing(const struct object_env *env, struct instance *instance
 	if (instance->pool->config.access == POOL_ACCESS_GRANT)
 		return open_existing_grant(env, instance, name, how, ret);
 	return open_existing_caller(env, instance, peer, name, how, ret, ret_why);
-}
-
-/*
- * Makes it under a hidden name and opens it there, and only then gives it its own: for a name that
- * somebody unlinks faster than we come to open what we made. EEXIST: the name is taken.
- */
-static int make_aside(const struct object_env *env, struct instance *instance,
-		      const struct peer *peer, const char *name, const struct object_how *how,
-		      struct object *ret, const char **ret_why)
-{
-	char hidden[HIDDEN_NAME_SIZE];
-	int dir = instance->writable, error;
-
-	error = object_hidden_name(hidden);
-	if (error == 0)
-		error = make(env, instance, peer, hidden, how, ret, ret_why);
-	if (error)
-		return error;
-	error = object_act_as(env, instance, peer, ret_why);
-	if (error == 0 && renameat2(dir, hidden, dir, name, RENAME_NOREPLACE) < 0)
-		error = errno;
-	if (error == EACCES && act_past_directory(env, instance, peer))
-		error = renameat2(dir, hidden, dir, name, RENAME_NOREPLACE) < 0 ? errno : 0;
-	if (error == 0)
-		return 0;
-	unmake(env, instance, peer, hidden, ret->fd);
-	ret->fd = fd_close(ret->fd);
-	ret->created = false;
-	return error == ENOENT ? EAGAIN : object_errno(error);
-}
-
-/*
- * A new object. That somebody unlinked it before it was opened again is no failure: natively
- * such a call succeeds.
- */
-static int make_anyway(const struct object_env *env, struct instance *instance,
-		       const struct peer *peer, const char *name, const struct object_how *how,
-		       struct object *ret, const char **ret_why)
-{
-	int error = make(env, instance, peer, name, how, ret, ret_why);
-
-	if (error != ENOENT || !ret->created || how->no_name)
-		return error;
-	ret->fd = fd_close(ret->fd);
-	ret->created = false;
-	return make_aside(env, instance, peer, name, how, ret, ret_why);
 }
 
 /* What is asked, tried until nobody comes between two of its steps. */
@@ -545,10 +322,10 @@ static int open_or_make(const struct object_env *env, struct instance *instance,
 	int error;
 
 	if (how->no_name)
-		return make(env, instance, peer, name, how, ret, ret_why);
+		return object_make(env, instance, peer, name, how, ret, ret_why);
 	for (int races = 0; races < RACES_MAX; races++) {
 		if (make_first) {
-			error = make_anyway(env, instance, peer, name, how, ret, ret_why);
+			error = object_make(env, instance, peer, name, how, ret, ret_why);
 			if (error != EEXIST || exclusive)
 				return error;
 		}
@@ -561,7 +338,7 @@ static int open_or_make(const struct object_env *env, struct instance *instance,
 			return EACCES;
 		}
 		if (!make_first) {
-			error = make_anyway(env, instance, peer, name, how, ret, ret_why);
+			error = object_make(env, instance, peer, name, how, ret, ret_why);
 			if (error != EEXIST)
 				return error;
 		}
@@ -577,11 +354,8 @@ int object_open(const struct object_env *env, struct instance *instance, const s
 
 	*ret = (struct object){ .fd = -EBADF };
 	error = open_or_make(env, instance, peer, name, how, ret, ret_why);
-	if (error == 0) {
-		error = settle_flags(ret->fd, how->flags);
-		if (error && ret->created && !how->no_name)
-			unmake(env, instance, peer, name, ret->fd);
-	}
+	if (error == 0 && !ret->created)
+		error = object_settle_flags(ret->fd, how->flags);
 	if (error)
 		ret->fd = fd_close(ret->fd);
 	return error;

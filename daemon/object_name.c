@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,6 +77,27 @@ void object_count(int fd, unsigned *left)
 		count_memory(&st, left);
 }
 
+int object_link(const struct object_env *env, int fd, int dir, const char *name)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", fd);
+	if (linkat(env->proc_fds, number, dir, name, AT_SYMLINK_FOLLOW) < 0)
+		return errno;
+	return 0;
+}
+
+/* A hidden name that nobody can ask for; swept at start if we die with it. */
+int object_hidden_name(char ret[static HIDDEN_NAME_SIZE])
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return EAGAIN;
+	snprintf(ret, HIDDEN_NAME_SIZE, NAME_RESERVED_PREFIX "%016llx", (unsigned long long)random);
+	return 0;
+}
+
 /* Removing and replacing in a sticky directory is its owner's right. */
 static void act_as_directory_owner(const struct object_env *env, const struct instance *instance)
 {
@@ -87,12 +109,30 @@ static void act_as_directory_owner(const struct object_env *env, const struct in
 	creds_reset(env->creds);
 }
 
+/* With whose rights are in force. 0 or the kernel's errno. */
+static int unlink_now(const struct object_env *env, const struct instance *instance,
+		      const char *name)
+{
+	int held = hold_large(instance, name);
+	int error = directory_unlink(instance->writable, name);
+
+	let_go(env, held);
+	return error;
+}
+
 int object_unlink(const struct object_env *env, struct instance *instance, const struct peer *peer,
 		  const char *name)
 {
 	const char *why = NULL;
-	int error, held;
+	int error;
 
+	/* His own he may remove himself: his ids, where they are in force, need not be taken off.
+	 */
+	if (instance->broker_only && creds_are(env->creds, &peer->ids)) {
+		error = unlink_now(env, instance, name);
+		if (error != EACCES && error != EPERM)
+			return error ? object_errno(error) : 0;
+	}
 	if (instance->pool->config.access == POOL_ACCESS_GRANT) {
 		act_as_directory_owner(env, instance);
 	} else {
@@ -100,9 +140,7 @@ int object_unlink(const struct object_env *env, struct instance *instance, const
 		if (error)
 			return error;
 	}
-	held = hold_large(instance, name);
-	error = directory_unlink(instance->writable, name);
-	let_go(env, held);
+	error = unlink_now(env, instance, name);
 	return error == ENOTEMPTY ? ENOTEMPTY : object_errno(error);
 }
 

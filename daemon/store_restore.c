@@ -191,7 +191,7 @@ static void restore(void *context, uint64_t number, char *value)
 		instance->read_only = steal_fd(&reply.read_only);
 		/* Sandboxes may have such names of their own. */
 		if (!instance->was_lent)
-			directory_sweep(instance->writable);
+			directory_sweep_own(instance->writable);
 		instance_ready(store, instance);
 		learn_limits(instance);
 		return;

@@ -25,7 +25,7 @@ static const char one_pool[] =
 	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
 
 #define MAKERS 20
-#define NAMES 20     /* of each */
+#define NAMES 40     /* of each */
 #define A_PASS 128ul /* names that one may remove */
 
 /* Makes temporary names, says so, and ends when there is nothing more to read. */
@@ -82,8 +82,11 @@ START_TEST(temporary_names_of_many_processes_go_one_part_after_another)
 	before = MAKERS * NAMES;
 	for (uint32_t i = 0; i < ASKED; i++, before = now) {
 		now = edge_next_count(fd, i, "temporary-names");
-		/* One part before it in a pass, and one behind the other in the pass before. */
-		ck_assert_msg(before - now <= 2 * A_PASS, "%lu names at once", before - now);
+		/*
+		 * One part before it in a pass, and one behind the other in the pass before. Where
+		 * more is ready than the loop takes at once (32), it comes in the pass behind.
+		 */
+		ck_assert_msg(before - now <= 4 * A_PASS, "%lu names at once", before - now);
 	}
 	while (before > 0) {
 		ck_assert_int_eq(raw_ask(fd, ASKED, WIRE_STATUS, ""), 0);

@@ -272,14 +272,28 @@ START_TEST(limits_that_are_kept_are_said_once_whoever_uses_more)
 }
 END_TEST
 
-/* As a broker that ends between the link and the rename of a replace leaves it. */
-static void make_hidden(struct fixture *fixture, void *argument)
+static void make_file(const struct instance *instance, const char *name, mode_t mode, off_t size)
+{
+	int fd = openat(instance->writable, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+/*
+ * As a broker leaves it that ends between the link and the rename of a replace, or between the name
+ * and the size of an object; and what only looks like that.
+ */
+static void leave_unfinished(struct fixture *fixture, void *argument)
 {
 	struct instance *instance = store_next(server_broker(fixture->server)->store, 0);
 
 	(void)argument;
-	close(openat(instance->writable, ".shmbroker.0123456789abcdef",
-		     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+	make_file(instance, ".shmbroker.0123456789abcdef", 0600, 0);
+	make_file(instance, "unfinished", 01600, 0);
+	make_file(instance, "empty", 0600, 0);
+	make_file(instance, "sticky", 01600, 4096);
 }
 
 static void count_files(struct fixture *fixture, void *argument)
@@ -291,24 +305,45 @@ static void count_files(struct fixture *fixture, void *argument)
 	*(unsigned *)argument = (unsigned)(fs.f_files - fs.f_ffree);
 }
 
-START_TEST(a_name_that_was_never_given_is_swept)
+static void expect_size(struct shmb *c, const char *name, uint64_t size)
 {
+	struct shmb_info info;
+
+	ck_assert_int_eq(shmb_stat(c, name, &info, sizeof(info)), 0);
+	ck_assert_uint_eq(info.size, size);
+}
+
+START_TEST(what_was_never_finished_is_swept)
+{
+	const struct shmb_how how = { .oflag = O_RDWR | O_CREAT, .mode = 0600, .size = 4096 };
 	struct kept kept = KEPT_NOTHING;
 	struct fixture fixture;
 	struct shmb *c;
+	struct stat st;
 	unsigned files;
+	int fd;
 
 	NEEDS_PRIVATE_POOLS;
 	start(&fixture, &kept, SIZED("64K"));
 	c = fixture_connect(&fixture);
-	close(make_object(c, "/x"));
+	fd = shmb_open_how(c, "/x", &how, sizeof(how));
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert(st.st_mode == (S_IFREG | 0600) && st.st_size == 4096);
+	close(fd);
 	shmb_disconnect(c);
-	fixture_call(&fixture, make_hidden, NULL);
+	fixture_call(&fixture, leave_unfinished, NULL);
 	fixture_leave(&fixture);
 	start(&fixture, &kept, SIZED("64K"));
+	c = fixture_connect(&fixture);
+	ck_assert_int_eq(shmb_open(c, "/unfinished", O_RDONLY, 0), -ENOENT);
+	expect_size(c, "/x", 4096);
+	expect_size(c, "/empty", 0);
+	expect_size(c, "/sticky", 4096);
+	shmb_disconnect(c);
 	/* The directory, and what has a name. */
 	fixture_call(&fixture, count_files, &files);
-	ck_assert_uint_eq(files, 2);
+	ck_assert_uint_eq(files, 4);
 	fixture_stop(&fixture);
 	kept_done(&kept);
 }
@@ -365,7 +400,7 @@ TCase *restart_case_of_notes(void)
 			    3);
 	tcase_add_loop_test(test, limits_below_what_is_used_count_when_they_can_be_set, 0, 2);
 	tcase_add_test(test, limits_that_are_kept_are_said_once_whoever_uses_more);
-	tcase_add_test(test, a_name_that_was_never_given_is_swept);
+	tcase_add_test(test, what_was_never_finished_is_swept);
 	tcase_add_test(test, groups_that_can_not_all_be_noted_make_no_context);
 	return test;
 }

@@ -158,10 +158,17 @@ static int start(struct shmb *c, shmb_deadline deadline)
 	return r;
 }
 
+bool shmb_is_as_connected(const struct shmb *c)
+{
+	return c->ids_are_fixed || (c->uid == geteuid() && c->gid == getegid());
+}
+
 int shmb_open_socket(struct shmb *c, const char *path, shmb_deadline deadline)
 {
-	int r = connect_path(c, path ? path : default_path(), deadline);
+	int r;
 
+	c->ids_are_fixed = shmb_ids_are_fixed();
+	r = connect_path(c, path ? path : default_path(), deadline);
 	return r < 0 ? r : start(c, deadline);
 }
 

@@ -49,7 +49,8 @@ struct shmb {
 	pid_t pid;  /* who made it: a forked child may not use it */
 	uid_t uid;  /* the effective ids that it was made with */
 	gid_t gid;
-	int error; /* 0, or the -errno of every further call */
+	bool ids_are_fixed; /* they are still those */
+	int error;	    /* 0, or the -errno of every further call */
 	int timeout_ms;
 	bool busy;	 /* inside a listing's callback */
 	bool unread;	 /* the broker ended without having read the last request */
@@ -137,6 +138,8 @@ int shmb_greet(struct shmb *c, shmb_deadline deadline);
 void shmb_init(struct shmb *c, int timeout_ms);
 /* Connects c->socket to path (NULL: the default) and greets; on failure there is none. */
 int shmb_open_socket(struct shmb *c, const char *path, shmb_deadline deadline);
+/* Whether the effective ids are those that it was made with. */
+bool shmb_is_as_connected(const struct shmb *c);
 /* The socket's own receive timeout, for the way without poll(2). 0 or -errno, with the reason. */
 int shmb_apply_timeout(struct shmb *c);
 /* Moves a descriptor out of the way of the program's own, if possible. Takes and returns it. */
@@ -214,6 +217,17 @@ int shmb_name(struct name *ret, struct shmb *c, const char *text, bool for_unlin
 int shmb_take(void *ret, size_t known_size, const void *structure, size_t size, size_t first_size);
 /* The other way, for what is returned: 0 or -EINVAL. */
 int shmb_give(void *ret, size_t size, const void *structure, size_t known_size, size_t first_size);
+
+/* --- status.c --- */
+
+/* As much as fits of proc_pid_status(5) of this thread, with a NUL. 0 or -errno. */
+int shmb_read_status(char *ret, size_t size);
+/*
+ * Whether this process can't change its user's and group's ids without another program's start: all
+ * three are one, and it has no capability for it. What it gets in a user namespace of its own
+ * making is none: the ids there are other numbers for those that it has.
+ */
+bool shmb_ids_are_fixed(void);
 
 /* --- umask.c --- */
 

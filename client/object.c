@@ -266,9 +266,9 @@ static int open_reserved(struct shmb *c, struct shmb_wanted *wanted)
 
 /* What is done without the broker is done as who the process is now, and a connection is as who it
  * was. */
-static bool is_as_connected(const struct shmb *c)
+static bool may_be_delegated(const struct shmb *c)
 {
-	return c->uid == geteuid() && c->gid == getegid();
+	return !c->delegation.is_refused && shmb_is_as_connected(c);
 }
 
 static int open_how(struct shmb *c, const char *name, const struct shmb_how *how)
@@ -279,7 +279,7 @@ static int open_how(struct shmb *c, const char *name, const struct shmb_how *how
 
 	if (r < 0)
 		return r;
-	if (is_as_connected(c)) {
+	if (may_be_delegated(c)) {
 		r = shmb_delegated_open(c, &wanted, (mode_t)how->mode, &time);
 		if (r != -EAGAIN)
 			return r;
@@ -364,7 +364,7 @@ int shmb_unlink(struct shmb *c, const char *name)
 	r = shmb_name(&stripped, c, name, true);
 	if (r < 0)
 		return r;
-	if (is_as_connected(c)) {
+	if (may_be_delegated(c)) {
 		r = shmb_delegated_unlink(c, stripped, &time);
 		if (r != -EAGAIN)
 			return r;

@@ -129,7 +129,7 @@ struct process *shmb_process_try_lock(void)
 		return NULL;
 	atomic_store(&process->borrower, pthread_self());
 	if (process->pid != 0 && process->link.delegation.directories.read_only >= 0 &&
-	    shmb_process_ids_are_now(process))
+	    shmb_is_as_connected(&process->link))
 		return process;
 	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);
@@ -175,25 +175,18 @@ static int note_socket(struct process *process)
 	return 0;
 }
 
-bool shmb_process_ids_are_now(const struct process *process)
-{
-	return process->uid == geteuid() && process->gid == getegid();
-}
-
 int shmb_process_connect(struct process *process, shmb_deadline deadline, bool *patient)
 {
 	struct shmb *c = &process->link;
 	int r;
 
-	if (c->socket >= 0 && !c->error && shmb_process_ids_are_now(process) &&
+	if (c->socket >= 0 && !c->error && shmb_is_as_connected(&process->link) &&
 	    is_socket(c->socket, process->dev, process->ino))
 		return 0;
 	*patient = false;
 	do {
 		shmb_process_forget(process);
 		shmb_init(c, shmb_default_timeout_ms);
-		process->uid = geteuid();
-		process->gid = getegid();
 		r = shmb_open_socket(c, NULL, deadline);
 		if (r < 0)
 			return r;
@@ -202,6 +195,6 @@ int shmb_process_connect(struct process *process, shmb_deadline deadline, bool *
 			return shmb_fail(c, r, "the connection was closed while it was made");
 		/* Another thread may have changed them meanwhile: then nobody knows which it has.
 		 */
-	} while (!shmb_process_ids_are_now(process));
+	} while (!shmb_is_as_connected(c));
 	return 0;
 }

@@ -15,8 +15,6 @@ struct process {
 	pthread_mutex_t lock;	     /* all zero is an open one */
 	_Atomic pid_t pid;	     /* whose connection it is; 0: nobody's yet */
 	_Atomic(pthread_t) borrower; /* of the lock, by shmb_process_try_lock(); 0: none */
-	uid_t uid;		     /* the effective ids that it was made with */
-	gid_t gid;
 	dev_t dev; /* which socket it is: the program may have put another under its number */
 	ino_t ino;
 	struct shmb link;
@@ -43,8 +41,6 @@ void shmb_process_unlock(struct process *process, struct process *apart);
  * -errno with the reason.
  */
 int shmb_process_connect(struct process *process, shmb_deadline deadline, bool *patient);
-/* Whether the effective ids are those that it was made with. */
-bool shmb_process_ids_are_now(const struct process *process);
 /* Ends it, unless its number means something else by now. */
 void shmb_process_forget(struct process *process);
 

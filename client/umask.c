@@ -25,32 +25,16 @@ static mode_t umask_alone(void)
 	return mask;
 }
 
-static ssize_t read_retrying(int fd, char *buffer, size_t size)
-{
-	ssize_t n;
-
-	do {
-		n = read(fd, buffer, size);
-	} while (n < 0 && errno == EINTR);
-	return n;
-}
-
 /* It is the second line, behind a name of at most 64 bytes: proc(5), Linux 4.7. */
 static int umask_from_proc(mode_t *ret)
 {
-	_cleanup_close_ int fd = -EBADF;
 	char text[256];
 	char *line, *end;
 	unsigned long mask;
-	ssize_t n;
+	int r = shmb_read_status(text, sizeof(text));
 
-	fd = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : -EOPNOTSUPP;
-	n = read_retrying(fd, text, sizeof(text) - 1);
-	if (n <= 0)
-		return -EOPNOTSUPP;
-	text[n] = '\0';
+	if (r < 0)
+		return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : -EOPNOTSUPP;
 	line = strstr(text, "\nUmask:\t");
 	if (!line)
 		return -EOPNOTSUPP;

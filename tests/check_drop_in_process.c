@@ -7,12 +7,14 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/internal.h"
+#include "daemon/creds.h"
 #include "tests/drop_in.h"
 #include "tests/test.h"
 
@@ -206,6 +208,38 @@ START_TEST(each_call_has_the_effective_ids_of_its_moment)
 {
 	TEST_NEEDS(test_is_root(), "root");
 	drop_in_child(change_ids);
+}
+END_TEST
+
+static int fixed_when_all_are_given_up(void *argument)
+{
+	(void)argument;
+	EXPECT(!shmb_ids_are_fixed()); /* one id, and the capability */
+	EXPECT(prctl(PR_SET_KEEPCAPS, 1) == 0);
+	EXPECT(setresgid(OTHER_UID, OTHER_UID, OTHER_UID) == 0);
+	EXPECT(setresuid(OTHER_UID, OTHER_UID, OTHER_UID) == 0);
+	EXPECT(!shmb_ids_are_fixed()); /* it is permitted still */
+	EXPECT(creds_drop_capabilities(0) == 0);
+	EXPECT(shmb_ids_are_fixed());
+	return 0;
+}
+
+static int not_fixed_with_one_saved(void *argument)
+{
+	(void)argument;
+	EXPECT(setresuid(OTHER_UID, OTHER_UID, 0) == 0);
+	EXPECT(creds_drop_capabilities(0) == 0);
+	EXPECT(!shmb_ids_are_fixed());
+	EXPECT(setresuid(-1, -1, OTHER_UID) == 0);
+	EXPECT(shmb_ids_are_fixed());
+	return 0;
+}
+
+START_TEST(ids_are_fixed_where_no_call_can_change_them)
+{
+	TEST_NEEDS(test_is_root(), "root");
+	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, fixed_when_all_are_given_up, NULL), 0);
+	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, not_fixed_with_one_saved, NULL), 0);
 }
 END_TEST
 
@@ -406,6 +440,7 @@ void drop_in_add_process_tests(TCase *tcase)
 	tcase_add_test(tcase, vfork_child_leaves_its_parents_connection_alone);
 	tcase_add_test(tcase, vfork_child_that_calls_first_leaves_the_parent_its_connection);
 	tcase_add_test(tcase, each_call_has_the_effective_ids_of_its_moment);
+	tcase_add_test(tcase, ids_are_fixed_where_no_call_can_change_them);
 	tcase_add_test(tcase, new_object_has_the_umask_of_its_moment);
 	tcase_add_test(tcase, closefrom_costs_nothing_but_a_new_connection);
 	tcase_add_test(tcase, descriptors_put_over_the_connection_are_left_alone);

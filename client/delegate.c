@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Opens, makes and unlinks in a pool's directory that the broker has delegated, at the kernel's own
- * speed. One look at the directory before each use tells whether its number still means it, and
- * whether it is still delegated: the broker changes its time of access when it isn't; another
- * whether the broker is there. Whatever is not plain is left to it. For object.c and drop_in.c.
+ * speed. A page that the broker writes tells before each use whether something may have changed;
+ * where there is none, or something has, one look at the directory tells whether it is still
+ * delegated, as the broker changes its time of access when it isn't, and another whether the broker
+ * is there. Whatever is not plain is left to it. For object.c and drop_in.c.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -41,22 +44,63 @@ void shmb_directories_close(struct shmb_directories *d)
 {
 	close_own(d, d->writable);
 	close_own(d, d->read_only);
-	d->writable = d->read_only = -EBADF;
+	if (d->page)
+		munmap((void *)d->page, WIRE_PAGE_SIZE);
+	*d = SHMB_DIRECTORIES_NONE;
+}
+
+static bool is_it(const struct shmb_directories *d, int directory)
+{
+	struct stat st;
+
+	return directory >= 0 && fstat(directory, &st) == 0 && is_same_directory(d, &st);
+}
+
+static uint64_t changes_now(const struct shmb_directories *d)
+{
+	return d->page ? atomic_load((const _Atomic uint64_t *)d->page) : 0;
+}
+
+/* Whether nothing has changed since it was last looked at, and the broker is there. */
+static bool is_as_it_was(const struct shmb_delegation *d)
+{
+	uint32_t owner;
+
+	if (!d->directories.page || d->is_doubtful || changes_now(&d->directories) != d->changes)
+		return false;
+	owner = atomic_load((const _Atomic uint32_t *)(d->directories.page + d->owner));
+	return owner != 0 && !(owner & WIRE_OWNER_DIED);
 }
 
 /*
  * Whether it is there and still counts: with the connection that it came by, or what is kept of a
  * broker that has gone for good would part this process from all others.
  */
-static bool is_valid(const struct shmb *c, int directory)
+static bool look(struct shmb *c, int directory)
 {
-	const struct shmb_delegation *d = &c->delegation;
+	struct shmb_delegation *d = &c->delegation;
 	struct pollfd broker = { .fd = c->socket };
+	uint64_t changes = changes_now(&d->directories);
 	struct stat st;
 
-	return directory >= 0 && fstat(directory, &st) == 0 &&
-	       is_same_directory(&d->directories, &st) && st.st_atim.tv_sec == d->generation &&
-	       st.st_atim.tv_nsec == 0 && poll(&broker, 1, 0) == 0;
+	if (directory < 0 || fstat(directory, &st) < 0 ||
+	    !is_same_directory(&d->directories, &st) || st.st_atim.tv_sec != d->generation ||
+	    st.st_atim.tv_nsec != 0 || poll(&broker, 1, 0) != 0)
+		return false;
+	/* What has changed since is looked at the next time. */
+	d->changes = changes;
+	d->is_doubtful = false;
+	return true;
+}
+
+/* is_known: what is done there shows by itself whether the number still means it. */
+static bool is_valid(struct shmb *c, int directory, bool is_known)
+{
+	const struct shmb_delegation *d = &c->delegation;
+
+	if (is_as_it_was(d))
+		return is_known ? directory >= 0 : is_it(&d->directories, directory);
+	return look(c, directory);
 }
 
 /*
@@ -121,16 +165,36 @@ static bool may_be_mounted(dev_t dev)
 }
 
 /*
+ * Maps what nobody can make shorter, or reading it would end this process; else it goes without.
+ * Closes the descriptor.
+ */
+static const char *map_page(int fd)
+{
+	_cleanup_close_ int page = fd;
+	int seals = fcntl(page, F_GET_SEALS);
+	struct stat st;
+	void *map;
+
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(page, &st) < 0 ||
+	    st.st_size < WIRE_PAGE_SIZE)
+		return NULL;
+	map = mmap(NULL, WIRE_PAGE_SIZE, PROT_READ, MAP_SHARED, page, 0);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+/*
  * Takes the descriptors: the twin's, and where the rule writes the other one. 0, -EPROTO, or
  * -EAGAIN: it may be good, and the broker is to be asked all the same.
  */
-static int take_directories(struct shmb_directories *d, struct fdlist *fds, bool is_writable)
+static int take_directories(struct shmb_directories *d, struct fdlist *fds, uint32_t flags)
 {
+	bool is_writable = flags & WIRE_DELEGATE_WRITE;
 	struct stat st, twin;
 	int r = -EPROTO;
 
 	d->read_only = shmb_move_up(fds->fd[0]);
 	d->writable = is_writable ? shmb_move_up(fds->fd[1]) : -EBADF;
+	d->page = flags & WIRE_DELEGATE_PAGE ? map_page(fds->fd[fds->count - 1]) : NULL;
 	fds->count = 0;
 	if (fstat(d->read_only, &twin) < 0 || !can_be_pool(d->read_only, &twin))
 		goto refused;
@@ -146,7 +210,21 @@ refused:
 	fd_close(d->read_only);
 	fd_close(d->writable);
 	d->read_only = d->writable = -EBADF;
+	shmb_directories_close(d);
 	return r;
+}
+
+/* Whether they are those that the flags say, in their order. */
+static bool are_directories(const struct fdlist *fds, uint32_t flags)
+{
+	size_t count = flags & WIRE_DELEGATE_WRITE ? 2 : 1;
+
+	for (size_t i = 0; i < count; i++)
+		if (i >= fds->count || fds->kind[i] != WIRE_FD_DIRECTORY)
+			return false;
+	if (!(flags & WIRE_DELEGATE_PAGE))
+		return fds->count == count;
+	return fds->count == count + 1 && fds->kind[count] == WIRE_FD_PAGE;
 }
 
 /* 0, -EPROTO: a reply that can't be, or -EAGAIN: one that this process doesn't use. */
@@ -155,10 +233,9 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 	struct shmb_delegation *d = &c->delegation;
 	const size_t head = sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply);
 	struct {
-		uint32_t flags, reserved;
-		uint64_t generation;
+		uint32_t flags, owner;
+		uint64_t generation, changes;
 	} body;
-	bool is_writable;
 	int r;
 
 	_Static_assert(sizeof(body) ==
@@ -169,16 +246,17 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 	    (reply->body_size > head && reply->body[reply->body_size - 1] != 0))
 		return shmb_broken(c, "a delegation that can't be");
 	memcpy(&body, reply->body, head);
-	is_writable = body.flags & WIRE_DELEGATE_WRITE;
-	if (reply->fds.count != (is_writable ? 2 : 1) || reply->fds.kind[0] != WIRE_FD_DIRECTORY ||
-	    (is_writable && reply->fds.kind[1] != WIRE_FD_DIRECTORY))
+	if (!are_directories(&reply->fds, body.flags) || body.owner % sizeof(uint32_t) != 0 ||
+	    body.owner > WIRE_PAGE_SIZE - sizeof(uint32_t))
 		return shmb_broken(c, "a delegation without its directories");
-	r = take_directories(&d->directories, &reply->fds, is_writable);
+	r = take_directories(&d->directories, &reply->fds, body.flags);
 	if (r == -EPROTO)
 		return shmb_broken(c, "a directory that is no private pool's");
 	if (r < 0)
 		return r;
 	d->generation = (int64_t)body.generation;
+	d->changes = body.changes;
+	d->owner = body.owner;
 	d->elsewhere_size = reply->body_size - head;
 	memcpy(d->elsewhere, reply->body + head, d->elsewhere_size);
 	return 0;
@@ -212,21 +290,21 @@ static void ask(struct shmb *c, struct shmb_time *time)
 
 /* Whether the directory, one of c's own two, may be used. 0, -EAGAIN, or what broke the connection.
  */
-static int check(struct shmb *c, const int *directory, struct shmb_time *time)
+static int check(struct shmb *c, const int *directory, bool is_known, struct shmb_time *time)
 {
 	const struct shmb_delegation *d = &c->delegation;
 
-	if (is_valid(c, *directory))
+	if (is_valid(c, *directory, is_known))
 		return 0;
 	if (!time || d->is_refused || !(c->features & WIRE_FEATURE_DELEGATION) || c->error)
 		return -EAGAIN;
 	/* Where the rule only reads there is no other to be had by asking again. */
-	if (directory == &d->directories.writable && is_valid(c, d->directories.read_only))
+	if (directory == &d->directories.writable && is_valid(c, d->directories.read_only, false))
 		return -EAGAIN;
 	ask(c, time);
 	if (c->error == -EPROTO)
 		return c->error;
-	return is_valid(c, *directory) ? 0 : -EAGAIN;
+	return is_valid(c, *directory, false) ? 0 : -EAGAIN;
 }
 
 /* Whether a name is ours to look at. */
@@ -250,7 +328,7 @@ static uint64_t kernel_flags(uint32_t flags)
 		access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
 	return (uint64_t)access | (flags & WIRE_CREATE ? O_CREAT : 0) |
 	       (flags & WIRE_EXCLUSIVE ? O_EXCL : 0) | (flags & WIRE_APPEND ? O_APPEND : 0) |
-	       (flags & WIRE_EXCLUSIVE ? 0 : O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC;
+	       (flags & WIRE_EXCLUSIVE ? 0 : O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
 }
 
 /*
@@ -294,7 +372,7 @@ static bool is_plain(const struct stat *st)
 }
 
 /* Makes of it what shm_open(3) would have given. Whether it is the caller's. */
-static bool settle(int fd, uint32_t flags)
+static bool settle(struct shmb_delegation *d, int fd, uint32_t flags)
 {
 	struct stat st;
 
@@ -303,6 +381,10 @@ static bool settle(int fd, uint32_t flags)
 		return true;
 	if (fstat(fd, &st) < 0 || !is_plain(&st) || is_holder(&st))
 		return false;
+	if (st.st_dev != d->directories.dev) {
+		d->is_doubtful = true;
+		return false;
+	}
 	if (flags & WIRE_TRUNCATE && ftruncate(fd, 0) < 0)
 		return false;
 	return fcntl(fd, F_SETFL, flags & WIRE_APPEND ? O_APPEND : 0) == 0;
@@ -316,11 +398,24 @@ static int failed(struct shmb *c, int error)
 					   : strerrordesc_np(error));
 }
 
+static int open_failed(struct shmb *c, int directory, bool is_known, int error)
+{
+	struct shmb_delegation *d = &c->delegation;
+
+	if (is_known && error == ENOENT && !is_it(&d->directories, directory)) {
+		d->is_doubtful = true;
+		return -EAGAIN;
+	}
+	return is_for_broker(error) ? -EAGAIN : failed(c, error);
+}
+
 int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t mode,
 			struct shmb_time *time)
 {
-	const struct shmb_delegation *d = &c->delegation;
+	struct shmb_delegation *d = &c->delegation;
 	const struct wire_open *wire = &wanted->wire;
+	/* What it opens, or doesn't find, shows where it was; what it made would be there. */
+	bool is_known = !(wire->flags & WIRE_CREATE);
 	bool only_reads = !(wire->flags & ~(uint32_t)(WIRE_READ | WIRE_APPEND));
 	/* By the twin, so that nobody can make the descriptor writable. */
 	const int *directory = only_reads ? &d->directories.read_only : &d->directories.writable;
@@ -330,15 +425,15 @@ int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t
 	/* What only reads and makes something needs both: that is the broker's. */
 	if (wire->options || wire->size > 0 || (!only_reads && !(wire->flags & WIRE_WRITE)))
 		return -EAGAIN;
-	r = check(c, directory, time);
+	r = check(c, directory, is_known, time);
 	if (r < 0)
 		return r;
 	if (!is_ours(d, wanted->name, text))
 		return -EAGAIN;
 	fd = open_beneath(*directory, text, wire->flags, mode);
 	if (fd < 0)
-		return is_for_broker(errno) ? -EAGAIN : failed(c, errno);
-	if (settle(fd, wire->flags))
+		return open_failed(c, *directory, is_known, errno);
+	if (settle(d, fd, wire->flags))
 		return fd;
 	fd_close(fd);
 	return -EAGAIN;
@@ -348,7 +443,7 @@ int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *ti
 {
 	const struct shmb_delegation *d = &c->delegation;
 	char text[WIRE_NAME_MAX + 1];
-	int r = check(c, &d->directories.writable, time);
+	int r = check(c, &d->directories.writable, false, time);
 
 	if (r < 0)
 		return r;

@@ -26,9 +26,10 @@
 /* When a call gives up: CLOCK_MONOTONIC in ns; INT64_MAX: never. */
 typedef int64_t shmb_deadline;
 
-/* A pool's directory, by both its mounts; owned. */
+/* A pool's directory, by both its mounts, and the page that tells of it; owned. */
 struct shmb_directories {
 	int writable, read_only; /* -EBADF: none */
+	const char *page;	 /* WIRE_PAGE_SIZE bytes, mapped; NULL: none */
 	dev_t dev; /* which it is: the program may have put another under either's number */
 	ino_t ino;
 };
@@ -38,7 +39,10 @@ struct shmb_directories {
 struct shmb_delegation {
 	struct shmb_directories directories;
 	bool is_refused;    /* on this connection */
+	bool is_doubtful;   /* its number meant something else */
 	int64_t generation; /* its time of access, as long as it is delegated so */
+	uint64_t changes;   /* the page's, when it was last looked at */
+	uint32_t owner;	    /* where in the page the broker's word is */
 	size_t elsewhere_size;
 	char elsewhere[1024]; /* patterns of names that are the broker's to open, each with its NUL
 			       */

@@ -144,6 +144,8 @@ void shmb_process_unlock(struct process *process, struct process *apart)
 		return;
 	}
 	inherited.directories = process->link.delegation.directories;
+	/* A child leaves that be: what is at its address may be another's by then. */
+	inherited.directories.page = NULL;
 	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);
 }

@@ -29,6 +29,7 @@ struct unpublished;
 struct caller {
 	struct peer peer;
 	bool is_admin;
+	bool has_delegation; /* has had one */
 	struct broker *broker;
 	struct context *context; /* it came through; NULL: the main socket */
 	uint64_t name_id;	 /* on a bus: which unique name; 0: a socket */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "daemon/broker_private.h"
+#include "daemon/validity.h"
 
 /* Connections that nobody but an unsandboxed root may use up: so that he can look what is wrong. */
 #define CONNECTIONS_KEPT_FOR_ROOT 16
@@ -195,6 +196,8 @@ void caller_end(struct caller *caller)
 	unpublished_leave(caller);
 	if (caller->context)
 		caller->context->connections--;
+	if (caller->has_delegation)
+		validity_changed(store_validity(broker->store));
 	LIST_REMOVE(caller, entry);
 	free(caller->view);
 	peer_done(&caller->peer);

@@ -81,10 +81,11 @@ void client_free(struct client *client)
 
 	event_del(&client->event);
 	turn_leave(client);
-	caller_done(&client->caller);
 	drop_queued(client);
 	free(client->parked);
+	/* First: who has a delegation by it is told then, and looks at the other end. */
 	fd_close(client->fd);
+	caller_done(&client->caller);
 	LIST_REMOVE(client, entry);
 	free(client);
 	if (server->paused)

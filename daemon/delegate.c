@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Gives a caller the directory of a pool that a rule delegates, so that its library opens there by
- * itself. A delegation is taken back by store_disclaim(): whoever has one looks at the directory
- * before each use, and asks anew. For broker.c.
+ * itself. A delegation is taken back by store_disclaim(): whoever has one looks before each use
+ * whether it may have been, in a page of memory, and then at the directory. For broker.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 
 #include "daemon/broker_private.h"
 #include "daemon/fd.h"
+#include "daemon/validity.h"
 
 /* What a library has room for, of names that other rules decide. */
 #define PATTERNS_MAX 1024
@@ -73,25 +74,35 @@ static int append_directory(int directory, struct reply *reply)
 	return fdlist_take(&reply->fds, theirs, WIRE_FD_DIRECTORY);
 }
 
-/* Its twin, the directory where the rule writes, and what the library has to know. 0 or an errno.
- */
-static int append_directories(struct store *store, struct instance *instance, bool is_writable,
+/* Its twin, the directory where the rule writes, the page, and what the library has to know. 0 or
+ * an errno. */
+static int append_directories(struct broker *broker, struct instance *instance, bool is_writable,
 			      struct reply *reply)
 {
 	struct {
-		uint32_t flags, reserved;
-		uint64_t generation;
+		uint32_t flags, owner;
+		uint64_t generation, changes;
 	} body = { .flags = is_writable ? WIRE_DELEGATE_WRITE : 0 };
+	_cleanup_close_ int page = -EBADF;
 	int64_t generation;
-	int error = store_generation(store, instance, &generation);
+	int error = store_generation(broker->store, instance, &generation);
 
 	if (error)
 		return error;
+	page = validity_give(store_validity(broker->store), broker->env.proc_fds);
 	body.generation = (uint64_t)generation;
+	if (page >= 0) {
+		body.flags |= WIRE_DELEGATE_PAGE;
+		body.owner = validity_owner_offset();
+		body.changes = validity_changes(store_validity(broker->store));
+	}
 	reply_append(reply, &body, sizeof(body));
 	error = append_directory(instance->read_only, reply);
 	if (error == 0 && is_writable)
 		error = append_directory(instance->writable, reply);
+	/* Without it a library asks the kernel before each use. */
+	if (error == 0 && page >= 0)
+		error = fdlist_take(&reply->fds, steal_fd(&page), WIRE_FD_PAGE);
 	if (error)
 		fdlist_close(&reply->fds);
 	return error;
@@ -122,12 +133,13 @@ int operation_delegate(struct broker *broker, struct caller *caller, const struc
 		return reply_fail(reply, EOPNOTSUPP,
 				  "that pool \"%s\" is delegated can't be noted: %s",
 				  instance->pool->config.name, strerror(error));
-	error = append_directories(broker->store, instance, rule->config->allow == RIGHT_ALL,
-				   reply);
+	error = append_directories(broker, instance, rule->config->allow == RIGHT_ALL, reply);
 	if (error)
 		return reply_fail(reply, error, "%s", strerror(error));
-	if (append_patterns(caller->view, rule, reply))
+	if (append_patterns(caller->view, rule, reply)) {
+		caller->has_delegation = true;
 		return 0;
+	}
 	fdlist_close(&reply->fds);
 	return reply_fail(reply, EOPNOTSUPP, "too many rules for other names stand before \"%s\"",
 			  rule->config->name);

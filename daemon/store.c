@@ -546,6 +546,7 @@ int store_new(struct store **ret, const struct store_setup *setup)
 	store->state = setup->state;
 	store->quota = setup->quota;
 	store->events = setup->events;
+	store->validity = VALIDITY_NONE;
 	TAILQ_INIT(&store->pools);
 	TAILQ_INIT(&store->instances);
 	TAILQ_INIT(&store->tasks);
@@ -566,6 +567,7 @@ void store_free(struct store *store)
 		TAILQ_REMOVE(&store->tasks, task, entry);
 		free(task);
 	}
+	validity_done(&store->validity);
 	free(store->by_index);
 	free(store->apply.by_index);
 	free(store);

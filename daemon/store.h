@@ -186,6 +186,8 @@ int store_get(struct store *store, struct pool *pool, const struct owner *owner,
 int store_open_up(struct store *store, struct instance *instance);
 /* Whoever has its directory delegated asks anew before the next use. */
 void store_disclaim(struct store *store, struct instance *instance);
+/* Of all delegations. */
+struct validity *store_validity(struct store *store);
 /* What its directory's st_atim is, in whole seconds, until then: 0 or an errno. */
 int store_generation(struct store *store, struct instance *instance, int64_t *ret);
 /*

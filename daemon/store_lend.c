@@ -48,6 +48,12 @@ void store_disclaim(struct store *store, struct instance *instance)
 	if (futimens(instance->writable, times) < 0)
 		instance_notice(store, instance, NOTICE_PLAIN, LOG_ERR,
 				"stays delegated to who has it: %s", strerror(errno));
+	validity_changed(&store->validity);
+}
+
+struct validity *store_validity(struct store *store)
+{
+	return &store->validity;
 }
 
 static int look_at_generation(const struct instance *instance, int64_t *ret)

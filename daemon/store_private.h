@@ -5,6 +5,7 @@
 #define SHMBROKER_STORE_PRIVATE_H
 
 #include "daemon/store.h"
+#include "daemon/validity.h"
 
 /* What the keeper was asked, until it answers. */
 struct task {
@@ -47,6 +48,7 @@ struct store {
 	uint64_t last_task;
 	uint64_t now_ms; /* as of the last call that said it */
 	struct apply apply;
+	struct validity validity;
 };
 
 void store_notice(struct store *store, int priority, const char *format, ...)

@@ -31,7 +31,15 @@ struct hostile {
 
 /* --- what the broker has to attach --- */
 
-enum { THING_MEMORY, THING_READ_ONLY, THING_NULL, THING_DIRECTORY, THING_SOCKET, THINGS };
+enum {
+	THING_MEMORY,
+	THING_READ_ONLY,
+	THING_NULL,
+	THING_DIRECTORY,
+	THING_SOCKET,
+	THING_PAGE,
+	THINGS
+};
 
 static int things[THINGS];
 
@@ -55,6 +63,19 @@ static void make_entries(void)
 	close(sealed);
 }
 
+/* Nothing has changed, and its owner is there. */
+static int make_page(void)
+{
+	const uint64_t words[2] = { 0, 1 };
+	int fd = memfd_create("page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	EXPECT(fd >= 0 && write(fd, words, sizeof(words)) == sizeof(words) &&
+		       ftruncate(fd, WIRE_PAGE_SIZE) == 0 &&
+		       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0,
+	       "%s", strerror(errno));
+	return fd;
+}
+
 void fuzz_start(void)
 {
 	char link[32];
@@ -66,6 +87,7 @@ void fuzz_start(void)
 	things[THING_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
 	things[THING_DIRECTORY] = open(fuzz_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	things[THING_SOCKET] = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	things[THING_PAGE] = make_page();
 	for (size_t i = 0; i < THINGS; i++)
 		EXPECT(things[i] >= 0, "%s", strerror(errno));
 }
@@ -225,6 +247,8 @@ static void send_delegation(struct hostile *h)
 	struct wire_delegate_reply reply = {
 		.reply = { .serial = h->c->serial + 1, .operation = WIRE_DELEGATE, .fd_count = 1 },
 		.flags = how & 3,
+		.owner = how & 32 ? take_byte(&h->in) : 8,
+		.changes = how & 64,
 		.generation = how & 4 ? take_byte(&h->in) : GENERATION,
 	};
 	unsigned char packet[sizeof(reply) + 8 + 1100], *end;
@@ -234,8 +258,15 @@ static void send_delegation(struct hostile *h)
 
 	if (how & 8)
 		fds.fd[0] = things[take_byte(&h->in) % THINGS];
+	if (how & 1)
+		fds.fd[fds.count++] = things[THING_DIRECTORY];
+	if (how & 2)
+		fds.fd[fds.count++] = things[how & 128 ? take_byte(&h->in) % THINGS : THING_PAGE];
+	reply.reply.fd_count = (uint16_t)fds.count;
 	end = mempcpy(packet, &reply.reply, sizeof(reply.reply));
-	end = mempcpy(end, "\2\0\0\0\0\0\0\0", 8);
+	end = mempcpy(end, how & 1 ? "\2\2\5\0\0\0\0\0" : "\2\5\0\0\0\0\0\0", 8);
+	if (!(how & 2))
+		end[how & 1 ? -6 : -7] = 0;
 	end = mempcpy(end, (char *)&reply + sizeof(reply.reply),
 		      sizeof(reply) - sizeof(reply.reply));
 	if (how & 16)

@@ -104,6 +104,7 @@ enum wire_fd_kind {
 	WIRE_FD_DIRECTORY = 2,
 	WIRE_FD_MOUNT = 3,
 	WIRE_FD_HOLD = 4,
+	WIRE_FD_PAGE = 5,
 };
 
 /* OPEN: access and creation; a name follows. */
@@ -164,20 +165,24 @@ struct wire_lend { /* through a context; reply: one descriptor, WIRE_FD_MOUNT */
 	uint64_t flags; /* 0 */
 };
 
-struct wire_delegate { /* reply: one or two descriptors, WIRE_FD_DIRECTORY */
+struct wire_delegate { /* reply: one or two descriptors, WIRE_FD_DIRECTORY; WIRE_FD_PAGE */
 	struct wire_request request;
 	uint64_t flags; /* 0 */
 };
 
 struct wire_delegate_reply {
 	struct wire_reply reply;
-	uint32_t flags; /* WIRE_DELEGATE_... */
-	uint32_t reserved;
+	uint32_t flags;	     /* WIRE_DELEGATE_... */
+	uint32_t owner;	     /* where in the page its owner's word is: 0 or WIRE_OWNER_DIED: gone */
 	uint64_t generation; /* the directory's st_atim.tv_sec as long as it is delegated so */
-	/* patterns of names that are not, each ended by a NUL */
+	uint64_t changes;    /* the page's first word, as long as nobody need look at that */
+			     /* patterns of names that are not, each ended by a NUL */
 };
 
 #define WIRE_DELEGATE_WRITE (1u << 0) /* for writing too, by the second descriptor */
+#define WIRE_DELEGATE_PAGE (1u << 1)  /* with a page, by the last descriptor */
+#define WIRE_PAGE_SIZE 4096	      /* bytes that may be mapped of it */
+#define WIRE_OWNER_DIED (1u << 30)    /* FUTEX_OWNER_DIED, set_robust_list(2) */
 
 struct wire_cancel { /* reply: none to the cancel; ECANCELED to what was cancelled */
 	struct wire_request request;

@@ -466,5 +466,6 @@ Suite *suite_delegate(void)
 	suite_add_tcase(suite, delegate_case_of_hostile());
 	suite_add_tcase(suite, delegate_case_of_drops());
 	suite_add_tcase(suite, delegate_case_of_rules());
+	suite_add_tcase(suite, delegate_case_of_validity());
 	return suite;
 }

@@ -13,9 +13,10 @@
 #include "tests/fixture.h"
 #include "tests/test.h"
 
-TCase *delegate_case_of_hostile(void); /* of check_delegate_hostile.c */
-TCase *delegate_case_of_drops(void);   /* of check_delegate_drop.c */
-TCase *delegate_case_of_rules(void);   /* of check_delegate_rules.c */
+TCase *delegate_case_of_hostile(void);	/* of check_delegate_hostile.c */
+TCase *delegate_case_of_drops(void);	/* of check_delegate_drop.c */
+TCase *delegate_case_of_rules(void);	/* of check_delegate_rules.c */
+TCase *delegate_case_of_validity(void); /* of check_validity.c */
 
 #define NEEDS_TABLE TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools")
 #define POOLS                                                                                      \

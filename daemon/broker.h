@@ -35,7 +35,7 @@ struct caller {
 	uint64_t name_id;	 /* on a bus: which unique name; 0: a socket */
 	struct view *view;
 	uint64_t view_generation; /* of the policy that the view was made from */
-	struct charge charge, apart;
+	struct charge charge;
 	LIST_HEAD(, unpublished) unpublished;
 	unsigned unpublished_count;
 	struct stream *stream;	/* a reply that goes on */

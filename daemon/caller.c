@@ -48,19 +48,6 @@ uint32_t connections_per_user(const struct broker *broker)
 	return quarter;
 }
 
-/* Who can map many users into namespaces of his own is as many: all of them have half together. */
-static int charge_apart(struct broker *broker, struct caller *caller, uint32_t total,
-			const char **ret_why)
-{
-	const struct quota_limit half = { (total + 1) / 2, UINT32_MAX };
-	int error = quota_charge(&broker->quota, &caller->apart, RESOURCE_APART,
-				 caller->peer.ids.uid, true, &half);
-
-	if (error == -EUSERS)
-		*ret_why = "too many connections of sandboxed programs without a context";
-	return error;
-}
-
 static int charge_connection(struct broker *broker, struct caller *caller, const char **ret_why)
 {
 	const struct config_limits *limits = broker_limits(broker);
@@ -79,15 +66,14 @@ static int charge_connection(struct broker *broker, struct caller *caller, const
 		*ret_why = "too many connections through this context";
 		return -EDQUOT;
 	}
-	error = apart ? charge_apart(broker, caller, limit.total, ret_why) : 0;
-	if (error < 0)
-		return error == -EUSERS ? -EDQUOT : error;
 	error = quota_charge(&broker->quota, &caller->charge, RESOURCE_CONNECTION, uid, apart,
 			     &limit);
 	if (error == -EDQUOT)
 		*ret_why = "too many connections of this user";
 	else if (error == -EUSERS)
-		*ret_why = "too many connections";
+		*ret_why = apart ? "too many connections, or of sandboxed programs without a "
+				   "context"
+				 : "too many connections";
 	return error == -EUSERS ? -EDQUOT : error;
 }
 
@@ -131,7 +117,6 @@ static int admit(struct caller *caller, struct broker *broker, const char **ret_
 		error = caller_refresh(broker, caller);
 	if (error < 0) {
 		quota_release(&broker->quota, &caller->charge);
-		quota_release(&broker->quota, &caller->apart);
 		peer_done(&caller->peer);
 		return error;
 	}
@@ -211,6 +196,5 @@ void caller_done(struct caller *caller)
 		return;
 	caller_end(caller);
 	quota_release(&caller->broker->quota, &caller->charge);
-	quota_release(&caller->broker->quota, &caller->apart);
 	caller->broker = NULL;
 }

@@ -31,10 +31,19 @@ static struct quota_user *find(const struct quota *quota, uid_t uid, bool sandbo
 	return user;
 }
 
-static int check(const struct quota *quota, const struct quota_user *user, enum resource resource,
-		 const struct quota_limit *limit)
+/* Who can map many users into namespaces of his own is as many: all of them have half together. */
+static bool has_room(const struct quota *quota, enum resource resource, bool sandboxed,
+		     uint32_t total)
 {
-	if (quota->total[resource] >= limit->total)
+	uint32_t half = total / 2 + total % 2;
+
+	return quota->total[resource] < total && (!sandboxed || quota->sandboxed[resource] < half);
+}
+
+static int check(const struct quota *quota, const struct quota_user *user, enum resource resource,
+		 bool sandboxed, const struct quota_limit *limit)
+{
+	if (!has_room(quota, resource, sandboxed, limit->total))
 		return -EUSERS;
 	return (user ? user->count[resource] : 0) >= limit->per_user ? -EDQUOT : 0;
 }
@@ -42,14 +51,14 @@ static int check(const struct quota *quota, const struct quota_user *user, enum 
 int quota_check(const struct quota *quota, enum resource resource, uid_t uid, bool sandboxed,
 		const struct quota_limit *limit)
 {
-	return check(quota, find(quota, uid, sandboxed), resource, limit);
+	return check(quota, find(quota, uid, sandboxed), resource, sandboxed, limit);
 }
 
 int quota_charge(struct quota *quota, struct charge *ret, enum resource resource, uid_t uid,
 		 bool sandboxed, const struct quota_limit *limit)
 {
 	struct quota_user *user = find(quota, uid, sandboxed);
-	int error = check(quota, user, resource, limit);
+	int error = check(quota, user, resource, sandboxed, limit);
 
 	*ret = (struct charge){ 0 };
 	if (error < 0)
@@ -69,6 +78,7 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 	user->count[resource]++;
 	user->charges++;
 	quota->total[resource]++;
+	quota->sandboxed[resource] += sandboxed;
 	*ret = (struct charge){ .user = user, .resource = resource };
 	return 0;
 }
@@ -96,6 +106,7 @@ void quota_release(struct quota *quota, struct charge *charge)
 		return;
 	user->count[charge->resource]--;
 	quota->total[charge->resource]--;
+	quota->sandboxed[charge->resource] -= user->key.sandboxed;
 	charge->user = NULL;
 	if (--user->charges > 0)
 		return;

@@ -13,7 +13,6 @@
 
 enum resource {
 	RESOURCE_CONNECTION,
-	RESOURCE_APART, /* such a connection of the sandboxed without a context */
 	RESOURCE_CONTEXT,
 	RESOURCE_POOL,
 	RESOURCE_TEMPORARY,   /* a temporary name */
@@ -27,6 +26,7 @@ enum resource {
 struct quota {
 	struct quota_user *users; /* a hash */
 	uint32_t total[RESOURCE_COUNT];
+	uint32_t sandboxed[RESOURCE_COUNT]; /* of these */
 };
 
 /* One of a user's connections that waits until it is served. Embedded. */
@@ -59,7 +59,7 @@ struct charge {
 #define QUOTA_STORED_MOST 2046
 
 struct quota_limit {
-	uint32_t total;
+	uint32_t total; /* of the sandboxed, whoever they are, half of it together */
 	uint32_t per_user;
 };
 

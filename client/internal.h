@@ -199,8 +199,6 @@ int shmb_ask_publish(struct shmb *c, struct name name, uint64_t flags, shmb_dead
 void shmb_discard(struct shmb *c, struct name name);
 /* reserve.c: SHMB_RESERVE. */
 int shmb_open_reserved(struct shmb *c, const struct shmb_wanted *wanted, shmb_deadline deadline);
-/* WAIT for a checked name; interruptible. */
-int shmb_ask_wait(struct shmb *c, struct name name, shmb_deadline deadline);
 /* UNLINK of a checked name. */
 int shmb_ask_unlink(struct shmb *c, struct name name, shmb_deadline deadline, bool patient);
 /* Strips and checks it: 0 or -errno with the reason. */

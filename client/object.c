@@ -221,7 +221,8 @@ int shmb_ask_unlink(struct shmb *c, struct name name, shmb_deadline deadline, bo
 	return ask_nothing(&x, parts, 2);
 }
 
-int shmb_ask_wait(struct shmb *c, struct name name, shmb_deadline deadline)
+/* For a checked name; interruptible. */
+static int ask_wait(struct shmb *c, struct name name, shmb_deadline deadline)
 {
 	struct shmb_exchange x = exchange(c, WIRE_WAIT, deadline, false);
 	struct wire_name wire = { 0 };
@@ -329,7 +330,7 @@ int shmb_wait(struct shmb *c, const char *name, int timeout_ms)
 	if (timeout_ms < -1)
 		return shmb_fail(c, -EINVAL, SHMB_NO_TIMEOUT);
 	if (timeout_ms != 0)
-		return shmb_ask_wait(c, stripped, shmb_deadline_in(timeout_ms));
+		return ask_wait(c, stripped, shmb_deadline_in(timeout_ms));
 	/* Whether it is there now: the answer itself has the time of any call. */
 	r = shmb_stat(c, name, &info, sizeof(info));
 	return r == -ENOENT ? shmb_fail(c, -ETIMEDOUT, "no such object yet") : r;

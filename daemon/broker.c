@@ -32,11 +32,6 @@ const struct config_limits *broker_limits(const struct broker *broker)
 	return &policy_config(broker->policy)->limits;
 }
 
-bool broker_is_loaded(const struct broker *broker)
-{
-	return broker->policy != NULL;
-}
-
 int broker_keeper_fd(const struct broker *broker)
 {
 	return keeper_poll_borrow(broker->keeper);

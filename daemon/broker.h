@@ -42,7 +42,6 @@ struct caller {
 	uint32_t stream_serial; /* of the request that it answers */
 	struct waiter waiter;	/* its request waits for a pool; wake: ask again */
 	struct aside aside;	/* its request has, or waits for, while it is parked */
-	bool ended;		/* by caller_end() */
 	enum { RELOAD_NONE, RELOAD_QUEUED, RELOAD_WAITING, RELOAD_DONE } reload;
 	LIST_ENTRY(caller) entry;
 };
@@ -105,7 +104,6 @@ void broker_sweep_contexts(struct broker *broker);
  * -EBUSY: one is under way, and another follows it.
  */
 int broker_load(struct broker *broker);
-bool broker_is_loaded(const struct broker *broker);
 /* Whether any pool can be had at all. */
 bool broker_has_pool(const struct broker *broker);
 
@@ -149,8 +147,6 @@ int caller_init_known(struct caller *caller, struct broker *broker, struct peer 
 		      uint64_t name_id, const char **ret_why);
 /* Ends what it has here: unpublished objects, streams, waiting. Does nothing with a zeroed one. */
 void caller_done(struct caller *caller);
-/* All of that but its account: a connection that can't be closed yet goes on being counted. */
-void caller_end(struct caller *caller);
 
 /*
  * 0, or -errno when the client can't be served any more; the outcome is in

@@ -94,7 +94,6 @@ bool operation_look(struct broker *broker, struct caller *caller, const char *na
 /* The instance that a rule leads the caller to, made if need be. false: the reply says why not. */
 bool operation_instance(struct broker *broker, struct caller *caller, const struct rule *rule,
 			struct instance **ret, struct reply *reply);
-void unpublished_free(struct caller *caller, struct unpublished *unpublished);
 /* All of the caller's, in the ticks that follow: it may be gigabytes that are freed. */
 void unpublished_leave(struct caller *caller);
 /* As much of what was left behind as is work for; true: there is more. */
@@ -143,9 +142,8 @@ bool monitor_take(struct monitor *monitor, struct reply *reply);
 /* The last request was denied. */
 void monitors_denied(struct broker *broker, const struct caller *caller, const struct reply *reply);
 
-/* Refusals. Both return 0. */
+/* A refusal. Returns 0. */
 int reply_denied(struct broker *broker, struct reply *reply, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-int reply_absent(struct reply *reply, const struct instance *instance);
 
 #endif

@@ -166,13 +166,12 @@ int caller_init_known(struct caller *caller, struct broker *broker, struct peer 
 	return admit(caller, broker, ret_why);
 }
 
-void caller_end(struct caller *caller)
+void caller_done(struct caller *caller)
 {
 	struct broker *broker = caller->broker;
 
-	if (!broker || caller->ended)
+	if (!broker)
 		return;
-	caller->ended = true;
 	store_unwait(&caller->waiter);
 	store_unask(broker->store, &caller->aside);
 	stream_free(caller);
@@ -186,15 +185,8 @@ void caller_end(struct caller *caller)
 	LIST_REMOVE(caller, entry);
 	free(caller->view);
 	peer_done(&caller->peer);
+	quota_release(&broker->quota, &caller->charge);
 	caller->view = NULL;
 	caller->context = NULL;
-}
-
-void caller_done(struct caller *caller)
-{
-	if (!caller->broker)
-		return;
-	caller_end(caller);
-	quota_release(&caller->broker->quota, &caller->charge);
 	caller->broker = NULL;
 }

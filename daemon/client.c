@@ -75,7 +75,7 @@ static void drop_queued(struct client *client)
 	client->queued = NULL;
 }
 
-void client_free(struct client *client)
+static void client_free(struct client *client)
 {
 	struct server *server = client->server;
 

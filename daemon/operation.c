@@ -26,7 +26,7 @@ int reply_denied(struct broker *broker, struct reply *reply, const char *format,
 	return reply_fail(reply, EACCES, "%s", text);
 }
 
-int reply_absent(struct reply *reply, const struct instance *instance)
+static int reply_absent(struct reply *reply, const struct instance *instance)
 {
 	return reply_fail(reply, EOPNOTSUPP, "pool \"%s\" can't be had: %s: %s; %s",
 			  instance->pool->config.name, instance->why.step,

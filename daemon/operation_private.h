@@ -34,9 +34,7 @@ int reply_open_failed(struct broker *broker, struct reply *reply, const struct t
 int reply_claim_failed(struct reply *reply, int error);
 int reply_unsealed(struct broker *broker, struct reply *reply, const struct target *target);
 
-/* operation_unpublished.c: NULL: this connection has none of that name. */
-struct unpublished *unpublished_find(struct caller *caller, struct name name);
-/* Whether one more may wait for its name. */
+/* operation_unpublished.c: whether one more may wait for its name. */
 bool unpublished_may_be(struct caller *caller, const struct target *target, struct reply *reply);
 /* Keeps what was made, and gives the client an opening of its own. 0, or an errno for the client.
  */

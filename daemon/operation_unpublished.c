@@ -32,7 +32,8 @@ static struct quota_limit unpublished_limit(const struct broker *broker)
 									   : UNPUBLISHED_PER_USER };
 }
 
-struct unpublished *unpublished_find(struct caller *caller, struct name name)
+/* NULL: this connection has none of that name. */
+static struct unpublished *unpublished_find(struct caller *caller, struct name name)
 {
 	struct unpublished *unpublished;
 
@@ -55,7 +56,7 @@ static void end(struct broker *broker, struct unpublished *unpublished)
 	free(unpublished);
 }
 
-void unpublished_free(struct caller *caller, struct unpublished *unpublished)
+static void unpublished_free(struct caller *caller, struct unpublished *unpublished)
 {
 	caller->unpublished_count--;
 	LIST_REMOVE(unpublished, entry);

@@ -110,7 +110,6 @@ void listeners_resume(struct server *server);
 
 /* client.c */
 int client_add(struct server *server, int fd, struct context *context, bool refuses_descriptors);
-void client_free(struct client *client);
 /* Ends it as a whole, by the closer where that could take time. */
 void client_drop(struct client *client);
 /* Serves it, whose turn it is; then it waits for the next, or for the loop. It may be freed. */

@@ -240,7 +240,8 @@ static int tell(const char *text, int fd)
 	return 0;
 }
 
-int service_keep(const char *name, int fd)
+/* Under a name of at most 12 bytes. 0 or -errno. */
+static int service_keep(const char *name, int fd)
 {
 	char text[64];
 	int error;
@@ -252,7 +253,7 @@ int service_keep(const char *name, int fd)
 	return error;
 }
 
-void service_drop(const char *name)
+static void service_drop(const char *name)
 {
 	char text[64];
 

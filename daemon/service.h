@@ -27,12 +27,8 @@ void service_done(struct service *service);
 
 /*
  * Nothing here waits for the manager: what it has no room for is told later, by the next call or by
- * service_alive().
- *
- * Keeps a descriptor (borrowed) over a restart, under a name of at most 12 bytes.
+ * service_alive(). Keeps descriptors (borrowed) over a restart.
  */
-int service_keep(const char *name, int fd);
-void service_drop(const char *name);
 void service_keep_table(int userns, int mntns);
 /* 0, or -EAGAIN: the manager doesn't come round to it. */
 int service_keep_context(uint32_t number, int hold, int listener);

@@ -19,6 +19,9 @@
 #include "tests/fault.h"
 #include "tests/test.h"
 
+#define CALL 'c'
+#define HOLD 'h'
+
 /* In the loop's thread: what the test's own has handed over. */
 static void called(struct watch *watch)
 {
@@ -27,7 +30,11 @@ static void called(struct watch *watch)
 	char byte;
 
 	fault_pause();
-	if (read(fixture->call_pipe[0], &byte, 1) == 1) {
+	if (read(fixture->call_pipe[0], &byte, 1) == 1 && byte == HOLD) {
+		if (write(fixture->held_pipe[1], "", 1) != 1 ||
+		    read(fixture->release_pipe[0], &byte, 1) != 1)
+			abort();
+	} else {
 		if (fixture->call)
 			fixture->call(fixture, fixture->call_argument);
 		else
@@ -46,9 +53,11 @@ void fixture_call(struct fixture *fixture, void (*call)(struct fixture *fixture,
 	fault_pause();
 	fixture->call = call;
 	fixture->call_argument = argument;
-	ck_assert_int_eq(write(fixture->call_pipe[1], "", 1), 1);
+	fixture->is_calling = true;
+	ck_assert_int_eq(write(fixture->call_pipe[1], &(char){ CALL }, 1), 1);
 	while (read(fixture->done_pipe[0], &byte, 1) < 0)
 		ck_assert_int_eq(errno, EINTR);
+	fixture->is_calling = false;
 	fault_resume();
 }
 
@@ -94,6 +103,84 @@ static void *serve(void *argument)
 	if (error < 0 && fixture->ended)
 		fixture->ended(error);
 	return NULL;
+}
+
+/* --- fork --- */
+
+/*
+ * AddressSanitizer's allocator is locked for good in a child that is forked while another thread is
+ * in it: so the loop's thread stands still then, if it can, and nobody else's is in one for long.
+ */
+static struct fixture *running;
+static struct fixture *held;
+
+static void drain(int fd)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	char byte;
+
+	while (poll(&ready, 1, 0) > 0 && read(fd, &byte, 1) > 0)
+		;
+}
+
+static void hold_before_fork(void)
+{
+	struct fixture *f = running;
+	struct pollfd ready;
+
+	/* One that is called stands still already, or comes back to who forks. */
+	if (!f || held || f->is_calling || pthread_equal(pthread_self(), f->thread))
+		return;
+	fault_pause();
+	drain(f->held_pipe[0]);
+	ready = (struct pollfd){ .fd = f->held_pipe[0], .events = POLLIN };
+	if (write(f->call_pipe[1], &(char){ HOLD }, 1) == 1) {
+		held = f;
+		poll(&ready, 1, 5000);
+	}
+	fault_resume();
+}
+
+static void release_after_fork(void)
+{
+	fault_pause();
+	if (held && write(held->release_pipe[1], "", 1) != 1)
+		abort();
+	held = NULL;
+	fault_resume();
+}
+
+/* They are the parent's. */
+static void forget_in_child(void)
+{
+	held = running = NULL;
+}
+
+static void note_running(struct fixture *f)
+{
+#ifdef __SANITIZE_ADDRESS__
+	static bool is_done;
+
+	if (!is_done)
+		pthread_atfork(hold_before_fork, release_after_fork, forget_in_child);
+	is_done = true;
+#else
+	(void)hold_before_fork;
+	(void)release_after_fork;
+	(void)forget_in_child;
+#endif
+	f->next_running = running;
+	running = f;
+}
+
+static void note_stopped(const struct fixture *f)
+{
+	struct fixture **at = &running;
+
+	while (*at && *at != f)
+		at = &(*at)->next_running;
+	if (*at)
+		*at = f->next_running;
 }
 
 static void make_directories(struct fixture *f, const char *contexts_below)
@@ -322,11 +409,14 @@ bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 		ck_assert_int_eq(server_add_bus(f->server, how->bus_address), 0);
 	ck_assert_int_eq(pipe2(f->call_pipe, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(f->done_pipe, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(f->held_pipe, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(f->release_pipe, O_CLOEXEC), 0);
 	f->call_watch.ready = called;
 	ck_assert_int_eq(f->server->loop.watch(&f->server->loop, &f->call_watch, f->call_pipe[0]),
 			 0);
 	setenv("SHMBROKER_SOCKET", f->socket, 1);
 	ck_assert_int_eq(pthread_create(&f->thread, NULL, serve, f), 0);
+	note_running(f);
 	return true;
 }
 
@@ -344,6 +434,7 @@ void fixture_leave(struct fixture *fixture)
 
 void fixture_stop(struct fixture *f)
 {
+	note_stopped(f);
 	fixture_call(f, NULL, NULL);
 	ck_assert_int_eq(pthread_join(f->thread, NULL), 0);
 	f->server->loop.unwatch(&f->server->loop, &f->call_watch);
@@ -351,6 +442,8 @@ void fixture_stop(struct fixture *f)
 	for (int i = 0; i < 2; i++) {
 		fd_close(f->call_pipe[i]);
 		fd_close(f->done_pipe[i]);
+		fd_close(f->held_pipe[i]);
+		fd_close(f->release_pipe[i]);
 	}
 }
 

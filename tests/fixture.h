@@ -48,7 +48,9 @@ struct fixture {
 	struct server *server;
 	pthread_t thread;
 	struct watch call_watch;
-	int call_pipe[2], done_pipe[2];
+	int call_pipe[2], done_pipe[2], held_pipe[2], release_pipe[2];
+	_Atomic bool is_calling;
+	struct fixture *next_running;
 	void (*ended)(int error);
 	void (*call)(struct fixture *fixture, void *argument);
 	void *call_argument;

@@ -160,7 +160,7 @@ static int start(struct shmb *c, shmb_deadline deadline)
 
 bool shmb_is_as_connected(const struct shmb *c)
 {
-	return c->ids_are_fixed || (c->uid == geteuid() && c->gid == getegid());
+	return c->uid == geteuid() && c->gid == getegid();
 }
 
 int shmb_open_socket(struct shmb *c, const char *path, shmb_deadline deadline)
@@ -239,6 +239,9 @@ void shmb_disconnect(struct shmb *c)
 	if (!c)
 		return;
 	fd_close(c->socket);
+	/* A forked child hasn't got it, and what is at its address may be another's. */
+	if (shmb_is_other_process(c->pid))
+		c->delegation.directories.page = NULL;
 	shmb_directories_close(&c->delegation.directories);
 	free(c->large);
 	free(c);

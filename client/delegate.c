@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/internal.h"
@@ -56,19 +57,36 @@ static bool is_it(const struct shmb_directories *d, int directory)
 	return directory >= 0 && fstat(directory, &st) == 0 && is_same_directory(d, &st);
 }
 
-static uint64_t changes_now(const struct shmb_directories *d)
+static uint32_t read_now(const uint32_t *word)
 {
-	return d->page ? atomic_load((const _Atomic uint64_t *)d->page) : 0;
+	return atomic_load((const _Atomic uint32_t *)word);
 }
 
-/* Whether nothing has changed since it was last looked at, and the broker is there. */
+static uint32_t changes_now(const struct shmb_directories *d)
+{
+	return d->page ? read_now(&d->page->changes) : 0;
+}
+
+static time_t second(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec;
+}
+
+/*
+ * Whether nothing has changed since it was last looked at, and the broker is there. Not for longer
+ * than a second: a kernel that is short of memory may end a process without writing that.
+ */
 static bool is_as_it_was(const struct shmb_delegation *d)
 {
+	const struct wire_page *page = d->directories.page;
 	uint32_t owner;
 
-	if (!d->directories.page || d->is_doubtful || changes_now(&d->directories) != d->changes)
+	if (!page || read_now(&page->changes) != d->changes || second() != d->looked)
 		return false;
-	owner = atomic_load((const _Atomic uint32_t *)(d->directories.page + d->owner));
+	owner = read_now(&page->owner);
 	return owner != 0 && !(owner & WIRE_OWNER_DIED);
 }
 
@@ -80,7 +98,7 @@ static bool look(struct shmb *c, int directory)
 {
 	struct shmb_delegation *d = &c->delegation;
 	struct pollfd broker = { .fd = c->socket };
-	uint64_t changes = changes_now(&d->directories);
+	uint32_t changes = changes_now(&d->directories);
 	struct stat st;
 
 	if (directory < 0 || fstat(directory, &st) < 0 ||
@@ -89,11 +107,15 @@ static bool look(struct shmb *c, int directory)
 		return false;
 	/* What has changed since is looked at the next time. */
 	d->changes = changes;
-	d->is_doubtful = false;
+	d->looked = second();
 	return true;
 }
 
-/* is_known: what is done there shows by itself whether the number still means it. */
+/*
+ * is_known: what is opened there shows by itself whether the number still means it. Where it
+ * doesn't a file of the program's own has been opened and closed again, which ends its locks of
+ * fcntl(2).
+ */
 static bool is_valid(struct shmb *c, int directory, bool is_known)
 {
 	const struct shmb_delegation *d = &c->delegation;
@@ -165,21 +187,28 @@ static bool may_be_mounted(dev_t dev)
 }
 
 /*
- * Maps what nobody can make shorter, or reading it would end this process; else it goes without.
- * Closes the descriptor.
+ * Maps what nobody can make shorter and what always has memory, as huge pages haven't, or reading
+ * it would end this process; else it goes without. A forked child doesn't have it. Closes the
+ * descriptor.
  */
-static const char *map_page(int fd)
+static const struct wire_page *map_page(int fd)
 {
 	_cleanup_close_ int page = fd;
 	int seals = fcntl(page, F_GET_SEALS);
+	struct statfs fs;
 	struct stat st;
 	void *map;
 
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(page, &st) < 0 ||
-	    st.st_size < WIRE_PAGE_SIZE)
+	    st.st_size < WIRE_PAGE_SIZE || fstatfs(page, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
 		return NULL;
 	map = mmap(NULL, WIRE_PAGE_SIZE, PROT_READ, MAP_SHARED, page, 0);
-	return map == MAP_FAILED ? NULL : map;
+	if (map == MAP_FAILED)
+		return NULL;
+	if (madvise(map, WIRE_PAGE_SIZE, MADV_DONTFORK) == 0)
+		return map;
+	munmap(map, WIRE_PAGE_SIZE);
+	return NULL;
 }
 
 /*
@@ -233,8 +262,8 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 	struct shmb_delegation *d = &c->delegation;
 	const size_t head = sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply);
 	struct {
-		uint32_t flags, owner;
-		uint64_t generation, changes;
+		uint32_t flags, changes;
+		uint64_t generation;
 	} body;
 	int r;
 
@@ -246,8 +275,7 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 	    (reply->body_size > head && reply->body[reply->body_size - 1] != 0))
 		return shmb_broken(c, "a delegation that can't be");
 	memcpy(&body, reply->body, head);
-	if (!are_directories(&reply->fds, body.flags) || body.owner % sizeof(uint32_t) != 0 ||
-	    body.owner > WIRE_PAGE_SIZE - sizeof(uint32_t))
+	if (!are_directories(&reply->fds, body.flags))
 		return shmb_broken(c, "a delegation without its directories");
 	r = take_directories(&d->directories, &reply->fds, body.flags);
 	if (r == -EPROTO)
@@ -256,7 +284,7 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 		return r;
 	d->generation = (int64_t)body.generation;
 	d->changes = body.changes;
-	d->owner = body.owner;
+	d->looked = second();
 	d->elsewhere_size = reply->body_size - head;
 	memcpy(d->elsewhere, reply->body + head, d->elsewhere_size);
 	return 0;
@@ -319,7 +347,7 @@ static bool is_ours(const struct shmb_delegation *d, struct name name, char text
 }
 
 /* Without O_TRUNC: what has the name is looked at first. Never blocks at a FIFO or a lease, which
- * what is new can't be or have. */
+ * what is new may have before it is open. */
 static uint64_t kernel_flags(uint32_t flags)
 {
 	int access = O_RDONLY;
@@ -328,7 +356,7 @@ static uint64_t kernel_flags(uint32_t flags)
 		access = flags & WIRE_READ ? O_RDWR : O_WRONLY;
 	return (uint64_t)access | (flags & WIRE_CREATE ? O_CREAT : 0) |
 	       (flags & WIRE_EXCLUSIVE ? O_EXCL : 0) | (flags & WIRE_APPEND ? O_APPEND : 0) |
-	       (flags & WIRE_EXCLUSIVE ? 0 : O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
+	       O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
 }
 
 /*
@@ -376,13 +404,13 @@ static bool settle(struct shmb_delegation *d, int fd, uint32_t flags)
 {
 	struct stat st;
 
-	/* What is new is plain and empty, whatever somebody does to its name. */
+	/* What is new is plain, whatever somebody does to its name. */
 	if (flags & WIRE_EXCLUSIVE)
-		return true;
+		return fcntl(fd, F_SETFL, flags & WIRE_APPEND ? O_APPEND : 0) == 0;
 	if (fstat(fd, &st) < 0 || !is_plain(&st) || is_holder(&st))
 		return false;
 	if (st.st_dev != d->directories.dev) {
-		d->is_doubtful = true;
+		shmb_directories_close(&d->directories);
 		return false;
 	}
 	if (flags & WIRE_TRUNCATE && ftruncate(fd, 0) < 0)
@@ -400,10 +428,10 @@ static int failed(struct shmb *c, int error)
 
 static int open_failed(struct shmb *c, int directory, bool is_known, int error)
 {
-	struct shmb_delegation *d = &c->delegation;
+	struct shmb_directories *d = &c->delegation.directories;
 
-	if (is_known && error == ENOENT && !is_it(&d->directories, directory)) {
-		d->is_doubtful = true;
+	if (is_known && !is_it(d, directory)) {
+		shmb_directories_close(d);
 		return -EAGAIN;
 	}
 	return is_for_broker(error) ? -EAGAIN : failed(c, error);

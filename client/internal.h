@@ -28,8 +28,8 @@ typedef int64_t shmb_deadline;
 
 /* A pool's directory, by both its mounts, and the page that tells of it; owned. */
 struct shmb_directories {
-	int writable, read_only; /* -EBADF: none */
-	const char *page;	 /* WIRE_PAGE_SIZE bytes, mapped; NULL: none */
+	int writable, read_only;      /* -EBADF: none */
+	const struct wire_page *page; /* mapped; NULL: none */
 	dev_t dev; /* which it is: the program may have put another under either's number */
 	ino_t ino;
 };
@@ -38,11 +38,11 @@ struct shmb_directories {
 /* That of a pool which the broker has delegated: delegate.c. */
 struct shmb_delegation {
 	struct shmb_directories directories;
-	bool is_refused;    /* on this connection */
-	bool is_doubtful;   /* its number meant something else */
+	bool is_refused; /* on this connection */
+
 	int64_t generation; /* its time of access, as long as it is delegated so */
-	uint64_t changes;   /* the page's, when it was last looked at */
-	uint32_t owner;	    /* where in the page the broker's word is */
+	uint32_t changes;   /* the page's, when it was last looked at */
+	time_t looked;	    /* and when that was, CLOCK_MONOTONIC_COARSE in s */
 	size_t elsewhere_size;
 	char elsewhere[1024]; /* patterns of names that are the broker's to open, each with its NUL
 			       */
@@ -53,7 +53,7 @@ struct shmb {
 	pid_t pid;  /* who made it: a forked child may not use it */
 	uid_t uid;  /* the effective ids that it was made with */
 	gid_t gid;
-	bool ids_are_fixed; /* they are still those */
+	bool ids_are_fixed; /* to those that it was made with */
 	int error;	    /* 0, or the -errno of every further call */
 	int timeout_ms;
 	bool busy;	 /* inside a listing's callback */
@@ -225,9 +225,10 @@ int shmb_give(void *ret, size_t size, const void *structure, size_t known_size, 
 /* As much as fits of proc_pid_status(5) of this thread, with a NUL. 0 or -errno. */
 int shmb_read_status(char *ret, size_t size);
 /*
- * Whether this process can't change its user's and group's ids without another program's start: all
- * three are one, and it has no capability for it. What it gets in a user namespace of its own
- * making is none: the ids there are other numbers for those that it has.
+ * Whether no call of this process's one thread can change its user's and group's ids: all three are
+ * one, and it has no capability for it. In a user namespace that it makes, and to which somebody
+ * with more rights gives a map of several users, it can: so what is asked of the broker is asked as
+ * who it is then in any case.
  */
 bool shmb_ids_are_fixed(void);
 

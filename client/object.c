@@ -269,7 +269,7 @@ static int open_reserved(struct shmb *c, struct shmb_wanted *wanted)
  * was. */
 static bool may_be_delegated(const struct shmb *c)
 {
-	return !c->delegation.is_refused && shmb_is_as_connected(c);
+	return !c->delegation.is_refused && (c->ids_are_fixed || shmb_is_as_connected(c));
 }
 
 static int open_how(struct shmb *c, const char *name, const struct shmb_how *how)

@@ -129,7 +129,7 @@ struct process *shmb_process_try_lock(void)
 		return NULL;
 	atomic_store(&process->borrower, pthread_self());
 	if (process->pid != 0 && process->link.delegation.directories.read_only >= 0 &&
-	    shmb_is_as_connected(&process->link))
+	    (process->link.ids_are_fixed || shmb_is_as_connected(&process->link)))
 		return process;
 	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);
@@ -144,7 +144,7 @@ void shmb_process_unlock(struct process *process, struct process *apart)
 		return;
 	}
 	inherited.directories = process->link.delegation.directories;
-	/* A child leaves that be: what is at its address may be another's by then. */
+	/* A child hasn't got that. */
 	inherited.directories.page = NULL;
 	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);

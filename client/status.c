@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "client/internal.h"
@@ -25,13 +27,14 @@ int shmb_read_status(char *ret, size_t size)
 	return 0;
 }
 
-/* The real, the effective and the saved one. */
+/* The real, the effective and the saved one; the line has a fourth. */
 static bool are_one(const char *text, const char *key)
 {
 	const char *line = strstr(text, key);
-	unsigned real, effective, saved;
+	unsigned real, effective, saved, files;
 
-	return line && sscanf(line + strlen(key), "%u %u %u", &real, &effective, &saved) == 3 &&
+	return line &&
+	       sscanf(line + strlen(key), "%u%u%u%u", &real, &effective, &saved, &files) == 4 &&
 	       real == effective && saved == effective;
 }
 
@@ -40,12 +43,17 @@ bool shmb_ids_are_fixed(void)
 	const unsigned long long may_change = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
 	static const char permitted[] = "\nCapPrm:\t";
 	unsigned long long caps;
+	char text[4096], *end;
 	const char *line;
-	char text[4096];
 
-	if (shmb_read_status(text, sizeof(text)) < 0)
+	/* Another thread may have other capabilities and ids. */
+	if (!__libc_single_threaded || shmb_read_status(text, sizeof(text)) < 0)
 		return false;
 	line = strstr(text, permitted);
-	return line && sscanf(line + strlen(permitted), "%llx", &caps) == 1 &&
-	       !(caps & may_change) && are_one(text, "\nUid:\t") && are_one(text, "\nGid:\t");
+	if (!line)
+		return false;
+	/* The text may end anywhere. */
+	caps = strtoull(line + strlen(permitted), &end, 16);
+	return *end == '\n' && !(caps & may_change) && are_one(text, "\nUid:\t") &&
+	       are_one(text, "\nGid:\t");
 }

@@ -52,10 +52,11 @@ static int charge_connection(struct broker *broker, struct caller *caller, const
 {
 	const struct config_limits *limits = broker_limits(broker);
 	const struct peer *peer = &caller->peer;
-	struct quota_limit limit = { connections_of_users(broker), connections_per_user(broker) };
-	uid_t uid = caller->context ? caller->context->maker.uid : peer->ids.uid;
 	/* A context is its maker's doing: it counts as his. */
 	bool apart = peer->sandboxed && !caller->context;
+	struct quota_limit limit = { connections_of_users(broker), connections_per_user(broker),
+				     apart };
+	uid_t uid = caller->context ? caller->context->maker.uid : peer->ids.uid;
 	int error;
 
 	if (peer->ids.uid == 0 && !peer->sandboxed) {

@@ -152,8 +152,10 @@ int context_new(struct contexts *contexts, const struct peer *maker, const char 
 		const char **ret_why)
 {
 	const uint32_t stored = (QUOTA_STORED_MOST - contexts->quota->total[RESOURCE_SEALED]) / 2;
-	const struct quota_limit limit = { limits->contexts < stored ? limits->contexts : stored,
-					   limits->contexts_per_user };
+	const struct quota_limit limit = {
+		.total = limits->contexts < stored ? limits->contexts : stored,
+		.per_user = limits->contexts_per_user,
+	};
 	_cleanup_close_ int theirs = -EBADF;
 	struct context *context;
 	int error;
@@ -222,7 +224,7 @@ static int read_note(struct context *context, uint64_t number, char *value)
 /* With both of its descriptors. 0 or -errno: -ENOENT and -EINVAL when nobody knows of it. */
 static int revive(struct context *context, uint32_t number)
 {
-	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
+	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
 	struct contexts *all = context->all;
 	char note[STATE_VALUE_MAX + 1];
 	int error;

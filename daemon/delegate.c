@@ -80,8 +80,8 @@ static int append_directories(struct broker *broker, struct instance *instance, 
 			      struct reply *reply)
 {
 	struct {
-		uint32_t flags, owner;
-		uint64_t generation, changes;
+		uint32_t flags, changes;
+		uint64_t generation;
 	} body = { .flags = is_writable ? WIRE_DELEGATE_WRITE : 0 };
 	_cleanup_close_ int page = -EBADF;
 	int64_t generation;
@@ -93,7 +93,7 @@ static int append_directories(struct broker *broker, struct instance *instance, 
 	body.generation = (uint64_t)generation;
 	if (page >= 0) {
 		body.flags |= WIRE_DELEGATE_PAGE;
-		body.owner = validity_owner_offset();
+
 		body.changes = validity_changes(store_validity(broker->store));
 	}
 	reply_append(reply, &body, sizeof(body));

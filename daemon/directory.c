@@ -47,14 +47,14 @@ static bool is_hidden(int directory, const char *name)
 	return strncmp(name, NAME_RESERVED_PREFIX, sizeof(NAME_RESERVED_PREFIX) - 1) == 0;
 }
 
-/* Of no size, and so of no content: who makes his own object sticky loses nothing. */
+/* Of no content: whoever makes his own object sticky loses nothing but its name. */
 static bool is_unfinished(int directory, const char *name)
 {
 	struct stat st;
 
 	return is_hidden(directory, name) ||
 	       (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-		st.st_size == 0 && (st.st_mode & DIRECTORY_UNFINISHED));
+		st.st_blocks == 0 && (st.st_mode & DIRECTORY_UNFINISHED));
 }
 
 static void sweep(int directory, bool (*is_left)(int directory, const char *name))

@@ -374,8 +374,10 @@ int notify_subscribe(struct broker *broker, struct subscriber *subscriber)
 {
 	struct notify *notify = &broker->notify;
 	const struct peer *peer = &subscriber->caller->peer;
-	const struct quota_limit limit = { UINT32_MAX,
-					   broker_limits(broker)->subscriptions_per_user };
+	const struct quota_limit limit = {
+		.total = UINT32_MAX,
+		.per_user = broker_limits(broker)->subscriptions_per_user,
+	};
 	int error;
 
 	error = quota_charge(&broker->quota, &subscriber->charge, RESOURCE_SUBSCRIPTION,
@@ -426,7 +428,8 @@ int notify_wait(struct broker *broker, struct name_wait *wait)
 {
 	struct notify *notify = &broker->notify;
 	const struct peer *peer = &wait->caller->peer;
-	const struct quota_limit limit = { UINT32_MAX, broker_limits(broker)->waits_per_user };
+	const struct quota_limit limit = { .total = UINT32_MAX,
+					   .per_user = broker_limits(broker)->waits_per_user };
 	int error;
 
 	error = quota_charge(&broker->quota, &wait->charge, RESOURCE_WAIT, peer->ids.uid,

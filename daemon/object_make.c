@@ -45,18 +45,41 @@ bool object_exists(const struct instance *instance, const char *name)
 	return fstatat(instance->writable, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Under the caller's ids: a new name, whose descriptor may block, as there is nothing yet to wait
- * for. 0, EEXIST, or another errno. */
-static int open_new(const struct object_env *env, struct instance *instance,
-		    const struct peer *peer, const char *name, int flags, mode_t mode,
-		    struct object *ret)
+/*
+ * The kernel makes a file first and opens it then: between the two somebody of the same uid, who
+ * opens names too, can take a lease on it. So only where nobody does there is nothing to wait for.
+ */
+static int open_exclusively(const struct object_env *env, const struct instance *instance,
+			    const char *name, int flags, mode_t mode)
 {
-	flags = (flags & ~O_NONBLOCK) | O_CREAT | O_EXCL;
-	ret->fd = openat(instance->writable, name, flags, mode);
-	if (ret->fd < 0 && errno == EACCES && act_past_directory(env, instance, peer))
-		ret->fd = openat(instance->writable, name, flags, mode);
-	ret->created = ret->fd >= 0;
-	return ret->created ? 0 : object_errno(errno);
+	int fd, error;
+
+	if (instance->broker_only)
+		flags &= ~O_NONBLOCK;
+	fd = openat(instance->writable, name, flags | O_CREAT | O_EXCL, mode);
+	if (fd >= 0)
+		return fd;
+	error = -errno;
+	/* It has been made, and is nobody's: with the rights of who asked for it. */
+	if (error == -EAGAIN && env->creds->is_assumed)
+		unlinkat(instance->writable, name, 0);
+	return error;
+}
+
+/* Under the caller's ids, with the flags that he gets. 0, EEXIST, or another errno. */
+static int open_new(const struct object_env *env, struct instance *instance,
+		    const struct peer *peer, const char *name, const struct object_how *how,
+		    int flags, mode_t mode, struct object *ret)
+{
+	int fd = open_exclusively(env, instance, name, flags, mode);
+
+	if (fd == -EACCES && act_past_directory(env, instance, peer))
+		fd = open_exclusively(env, instance, name, flags, mode);
+	if (fd < 0)
+		return object_errno(-fd);
+	ret->fd = fd;
+	ret->created = true;
+	return instance->broker_only ? 0 : object_settle_flags(fd, how->flags);
 }
 
 /* What was made by a descriptor that does more, for who only reads. */
@@ -79,7 +102,8 @@ static int make_sized_alone(const struct object_env *env, struct instance *insta
 	bool writes = how->flags & WIRE_WRITE;
 	int flags = writes ? object_open_flags(how->flags) : O_RDWR | OBJECT_OPEN_ALWAYS, error;
 
-	error = open_new(env, instance, peer, name, flags, how->mode | DIRECTORY_UNFINISHED, ret);
+	error = open_new(env, instance, peer, name, how, flags, how->mode | DIRECTORY_UNFINISHED,
+			 ret);
 	if (error)
 		return error;
 	if (ftruncate(ret->fd, (off_t)how->size_bytes) < 0 || fchmod(ret->fd, how->mode) < 0)
@@ -169,7 +193,7 @@ static int make_empty(const struct object_env *env, struct instance *instance,
 
 	if (error)
 		return error;
-	error = open_new(env, instance, peer, name,
+	error = open_new(env, instance, peer, name, how,
 			 twin ? O_RDWR | OBJECT_OPEN_ALWAYS : object_open_flags(how->flags),
 			 how->mode, ret);
 	if (error)

@@ -128,7 +128,8 @@ int object_unlink(const struct object_env *env, struct instance *instance, const
 
 	/* His own he may remove himself: his ids, where they are in force, need not be taken off.
 	 */
-	if (instance->broker_only && creds_are(env->creds, &peer->ids)) {
+	if (instance->broker_only && instance->pool->config.access == POOL_ACCESS_GRANT &&
+	    creds_are(env->creds, &peer->ids)) {
 		error = unlink_now(env, instance, name);
 		if (error != EACCES && error != EPERM)
 			return error ? object_errno(error) : 0;

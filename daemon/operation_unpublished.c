@@ -23,13 +23,15 @@
 #define UNDELIVERED_MAX 256
 
 /* As many as there are descriptors for. */
-static struct quota_limit unpublished_limit(const struct broker *broker)
+static struct quota_limit unpublished_limit(const struct broker *broker, const struct peer *peer)
 {
 	uint32_t most = broker->connections < UNPUBLISHED_TOTAL ? broker->connections
 								: UNPUBLISHED_TOTAL;
 
-	return (struct quota_limit){ most, most / 4 < UNPUBLISHED_PER_USER ? most / 4
-									   : UNPUBLISHED_PER_USER };
+	return (struct quota_limit){ most,
+				     most / 4 < UNPUBLISHED_PER_USER ? most / 4
+								     : UNPUBLISHED_PER_USER,
+				     peer_is_apart(peer) };
 }
 
 /* NULL: this connection has none of that name. */
@@ -122,7 +124,7 @@ bool unpublished_tick(struct broker *broker, unsigned *left)
 static int unpublished_new(struct broker *broker, struct caller *caller,
 			   const struct target *target, struct unpublished **ret)
 {
-	const struct quota_limit limit = unpublished_limit(broker);
+	const struct quota_limit limit = unpublished_limit(broker, &caller->peer);
 	struct unpublished *unpublished = calloc(1, sizeof(*unpublished) + target->name.size + 1);
 
 	if (!unpublished)
@@ -200,7 +202,7 @@ static const char too_many_sealed[] = "too many sealed objects (limits: sealed; 
 				      "quarter)";
 
 /* As many as there are descriptors for, here and in the service manager's store. */
-static struct quota_limit sealed_limit(const struct broker *broker)
+static struct quota_limit sealed_limit(const struct broker *broker, const struct peer *peer)
 {
 	uint32_t most = broker_limits(broker)->sealed, stored;
 
@@ -209,15 +211,15 @@ static struct quota_limit sealed_limit(const struct broker *broker)
 		most = stored;
 	if (most > broker->connections)
 		most = broker->connections;
-	return (struct quota_limit){ most, (most + 3) / 4 };
+	return (struct quota_limit){ most, (most + 3) / 4, peer_is_apart(peer) };
 }
 
 /* Whether it would be within the limits: the keeper isn't troubled for what wouldn't. */
 static bool sealed_may_be(struct broker *broker, const struct caller *caller, struct reply *reply)
 {
-	const struct quota_limit unpublished = unpublished_limit(broker);
-	const struct quota_limit sealed = sealed_limit(broker);
 	const struct peer *peer = &caller->peer;
+	const struct quota_limit unpublished = unpublished_limit(broker, peer);
+	const struct quota_limit sealed = sealed_limit(broker, peer);
 
 	if (quota_check(&broker->quota, RESOURCE_UNPUBLISHED, peer->ids.uid, peer->sandboxed,
 			&unpublished) < 0)
@@ -268,7 +270,7 @@ static bool set_aside(struct broker *broker, struct caller *caller, const struct
 static int make_sealed(struct broker *broker, struct caller *caller, const struct request *request,
 		       const struct target *target, struct sealed **ret, const char **ret_why)
 {
-	const struct quota_limit limit = sealed_limit(broker);
+	const struct quota_limit limit = sealed_limit(broker, &caller->peer);
 	struct object_how how = target_how(request, target);
 	const mode_t mode = how.mode;
 	struct object holder;

@@ -112,6 +112,12 @@ int peer_pidfd(const struct peer *peer, const struct peer_self *self);
  */
 bool peer_is_admin(const struct peer *peer, const struct peer_self *self);
 
+/* Whether it is sandboxed, and nobody says by whom: it came through no context. */
+static inline bool peer_is_apart(const struct peer *peer)
+{
+	return peer->sandboxed && !*peer->app;
+}
+
 /*
  * Reads the unit out of the text of /proc/PID/cgroup: the first unit below the slices,
  * of the system manager in `unit`, of a user's manager in `user_unit` (below user@UID.service, and

@@ -31,19 +31,13 @@ static struct quota_user *find(const struct quota *quota, uid_t uid, bool sandbo
 	return user;
 }
 
-/* Who can map many users into namespaces of his own is as many: all of them have half together. */
-static bool has_room(const struct quota *quota, enum resource resource, bool sandboxed,
-		     uint32_t total)
-{
-	uint32_t half = total / 2 + total % 2;
-
-	return quota->total[resource] < total && (!sandboxed || quota->sandboxed[resource] < half);
-}
-
 static int check(const struct quota *quota, const struct quota_user *user, enum resource resource,
-		 bool sandboxed, const struct quota_limit *limit)
+		 const struct quota_limit *limit)
 {
-	if (!has_room(quota, resource, sandboxed, limit->total))
+	uint32_t half = limit->total / 2 + limit->total % 2;
+
+	if (quota->total[resource] >= limit->total ||
+	    (limit->is_apart && quota->apart[resource] >= half))
 		return -EUSERS;
 	return (user ? user->count[resource] : 0) >= limit->per_user ? -EDQUOT : 0;
 }
@@ -51,14 +45,14 @@ static int check(const struct quota *quota, const struct quota_user *user, enum 
 int quota_check(const struct quota *quota, enum resource resource, uid_t uid, bool sandboxed,
 		const struct quota_limit *limit)
 {
-	return check(quota, find(quota, uid, sandboxed), resource, sandboxed, limit);
+	return check(quota, find(quota, uid, sandboxed), resource, limit);
 }
 
 int quota_charge(struct quota *quota, struct charge *ret, enum resource resource, uid_t uid,
 		 bool sandboxed, const struct quota_limit *limit)
 {
 	struct quota_user *user = find(quota, uid, sandboxed);
-	int error = check(quota, user, resource, sandboxed, limit);
+	int error = check(quota, user, resource, limit);
 
 	*ret = (struct charge){ 0 };
 	if (error < 0)
@@ -78,8 +72,8 @@ int quota_charge(struct quota *quota, struct charge *ret, enum resource resource
 	user->count[resource]++;
 	user->charges++;
 	quota->total[resource]++;
-	quota->sandboxed[resource] += sandboxed;
-	*ret = (struct charge){ .user = user, .resource = resource };
+	quota->apart[resource] += limit->is_apart;
+	*ret = (struct charge){ .user = user, .resource = resource, .is_apart = limit->is_apart };
 	return 0;
 }
 
@@ -106,7 +100,7 @@ void quota_release(struct quota *quota, struct charge *charge)
 		return;
 	user->count[charge->resource]--;
 	quota->total[charge->resource]--;
-	quota->sandboxed[charge->resource] -= user->key.sandboxed;
+	quota->apart[charge->resource] -= charge->is_apart;
 	charge->user = NULL;
 	if (--user->charges > 0)
 		return;

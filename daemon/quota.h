@@ -26,7 +26,7 @@ enum resource {
 struct quota {
 	struct quota_user *users; /* a hash */
 	uint32_t total[RESOURCE_COUNT];
-	uint32_t sandboxed[RESOURCE_COUNT]; /* of these */
+	uint32_t apart[RESOURCE_COUNT]; /* of these */
 };
 
 /* One of a user's connections that waits until it is served. Embedded. */
@@ -53,14 +53,20 @@ struct turns {
 struct charge {
 	struct quota_user *user;
 	enum resource resource;
+	bool is_apart;
 };
 
 /* Places in the service manager's store for contexts, two each, and sealed objects together. */
 #define QUOTA_STORED_MOST 2046
 
 struct quota_limit {
-	uint32_t total; /* of the sandboxed, whoever they are, half of it together */
+	uint32_t total;
 	uint32_t per_user;
+	/*
+	 * One of the sandboxed that came through no context: who can map many users into namespaces
+	 * of his own is as many, so all of those have half of the total together.
+	 */
+	bool is_apart;
 };
 
 /* Whether a charge would be had now: 0, -EDQUOT or -EUSERS. */

@@ -30,7 +30,7 @@ static bool parse(struct sealed *sealed, char *value, uint64_t *ret_uid, uint64_
 
 static int revive(struct sealed *sealed)
 {
-	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
+	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
 	struct sealed_set *all = sealed->all;
 	char note[STATE_VALUE_MAX + 1];
 	uint64_t uid, sandboxed;

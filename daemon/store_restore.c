@@ -110,7 +110,7 @@ static struct instance *add_instance(struct store *store, const struct record *r
 				     uint32_t number)
 {
 	struct pool *pool = record->dropped ? NULL : store_pool_by_name(store, record->config.name);
-	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
+	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
 	uint32_t last = store->last_number;
 	struct instance *instance;
 

@@ -187,7 +187,8 @@ static bool too_many_makers(const struct temporaries *all, uid_t uid)
 int temporary_claim(struct temporaries *temporaries, const struct peer *peer, uint64_t name_id,
 		    struct temporary_claim *ret)
 {
-	static const struct quota_limit limit = { TEMPORARY_TOTAL, TEMPORARY_PER_USER };
+	const struct quota_limit limit = { TEMPORARY_TOTAL, TEMPORARY_PER_USER,
+					   peer_is_apart(peer) };
 	struct maker_key key = { .start_time = name_id ? name_id : peer->start_time,
 				 .uid = name_id ? 0 : peer->ids.uid,
 				 .gid = name_id ? 0 : peer->ids.gid,
@@ -449,7 +450,7 @@ static int find_maker(struct temporaries *all, const struct note *note, struct m
 
 static int restore_name(struct temporaries *all, const struct note *note, uint64_t id)
 {
-	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX };
+	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
 	struct instance *instance = find_instance(all, note->pool, &note->owner);
 	struct temporary *temporary;
 	struct maker *maker = NULL;

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The owner's word is that of a robust mutex (pthread_mutexattr_setrobust(3)) which the broker's
- * thread holds as long as it is: when that ends, be it by SIGKILL, the kernel puts
- * FUTEX_OWNER_DIED there.
+ * The owner's word is the number of the broker's thread, as in a robust mutex: when that ends, be
+ * it by SIGKILL, the kernel goes through the list of set_robust_list(2) and puts FUTEX_OWNER_DIED
+ * there. The list is ours and not the C library's, which would show its addresses in the page.
  */
 #include "daemon/validity.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "daemon/fd.h"
@@ -22,13 +23,14 @@
 #define MFD_NOEXEC_SEAL 8u
 #endif
 
-struct validity_page {
-	_Atomic uint64_t changes;
-	pthread_mutex_t owner;
-};
+_Static_assert(WIRE_OWNER_DIED == FUTEX_OWNER_DIED, "what the kernel writes");
 
-_Static_assert(sizeof(struct validity_page) <= WIRE_PAGE_SIZE, "room in it");
-_Static_assert(offsetof(struct validity_page, changes) == 0, "as the protocol has it");
+/* One thread's, as long as it is: in the C library's place, of whose robust mutexes we have none.
+ */
+static _Thread_local struct {
+	struct robust_list_head head;
+	struct robust_list entry;
+} robust;
 
 /* Only we write in it, from here on, and nobody ever makes it shorter. */
 static int seal(int fd)
@@ -37,19 +39,28 @@ static int seal(int fd)
 		     F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
 }
 
-static int hold(pthread_mutex_t *owner)
+static long offset_of(const struct wire_page *page)
 {
-	pthread_mutexattr_t how;
-	int error = pthread_mutexattr_init(&how);
+	return (long)((intptr_t)&page->owner - (intptr_t)&robust.entry);
+}
 
-	if (error == 0)
-		error = pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED);
-	if (error == 0)
-		error = pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
-	if (error == 0)
-		error = pthread_mutex_init(owner, &how);
-	pthread_mutexattr_destroy(&how);
-	return error == 0 ? pthread_mutex_lock(owner) : error;
+static int hold(struct wire_page *page)
+{
+	robust.entry.next = &robust.head.list;
+	robust.head = (struct robust_list_head){
+		.list.next = &robust.entry,
+		.futex_offset = offset_of(page),
+	};
+	atomic_store((_Atomic uint32_t *)&page->owner, (uint32_t)gettid());
+	return (int)syscall(SYS_set_robust_list, &robust.head, sizeof(robust.head));
+}
+
+/* This thread's, or that of one which has ended. */
+static void let_go(struct wire_page *page)
+{
+	if (robust.head.futex_offset == offset_of(page))
+		robust.head.list.next = &robust.head.list;
+	atomic_store((_Atomic uint32_t *)&page->owner, 0);
 }
 
 /* 0 or -errno. */
@@ -57,7 +68,7 @@ static int make(struct validity *validity)
 {
 	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	_cleanup_close_ int fd = memfd_create("shmbroker-validity", flags | MFD_NOEXEC_SEAL);
-	struct validity_page *page;
+	struct wire_page *page;
 	int error;
 
 	if (fd < 0 && errno == EINVAL)
@@ -67,10 +78,11 @@ static int make(struct validity *validity)
 	page = mmap(NULL, WIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
 		return -errno;
-	error = seal(fd) < 0 ? errno : hold(&page->owner);
-	if (error) {
+	error = seal(fd) < 0 || hold(page) < 0 ? -errno : 0;
+	if (error < 0) {
+		let_go(page);
 		munmap(page, WIRE_PAGE_SIZE);
-		return -error;
+		return error;
 	}
 	validity->page = page;
 	validity->fd = steal_fd(&fd);
@@ -90,21 +102,15 @@ int validity_give(struct validity *validity, int proc_fds)
 	return fd < 0 ? -errno : fd;
 }
 
-uint64_t validity_changes(const struct validity *validity)
+uint32_t validity_changes(const struct validity *validity)
 {
-	return atomic_load(&validity->page->changes);
-}
-
-uint32_t validity_owner_offset(void)
-{
-	/* The C library's own, in which the kernel looks. */
-	return offsetof(struct validity_page, owner.__data.__lock);
+	return atomic_load((_Atomic uint32_t *)&validity->page->changes);
 }
 
 void validity_changed(struct validity *validity)
 {
 	if (validity->page)
-		atomic_fetch_add(&validity->page->changes, 1);
+		atomic_fetch_add((_Atomic uint32_t *)&validity->page->changes, 1);
 }
 
 void validity_done(struct validity *validity)
@@ -112,7 +118,7 @@ void validity_done(struct validity *validity)
 	if (!validity->page)
 		return;
 	validity_changed(validity);
-	pthread_mutex_unlock(&validity->page->owner);
+	let_go(validity->page);
 	munmap(validity->page, WIRE_PAGE_SIZE);
 	validity->page = NULL;
 	validity->fd = fd_close(validity->fd);

@@ -9,10 +9,10 @@
 
 #include <stdint.h>
 
-struct validity_page;
+struct wire_page;
 
 struct validity {
-	struct validity_page *page; /* NULL: nobody has asked for it yet */
+	struct wire_page *page; /* NULL: nobody has asked for it yet */
 	int fd;
 };
 
@@ -23,14 +23,13 @@ struct validity {
  * struct object_env. With the broker's own credentials.
  */
 int validity_give(struct validity *validity, int proc_fds);
-/* What who gets it now has to compare with, and where in it the owner's word is. */
-uint64_t validity_changes(const struct validity *validity);
-uint32_t validity_owner_offset(void);
+/* What who gets it now has to compare with. */
+uint32_t validity_changes(const struct validity *validity);
 
 /* Whoever has a delegation looks whether it still is one. Behind what it is to find. */
 void validity_changed(struct validity *validity);
 
-/* The owner is gone. In the thread that gave it first. */
+/* The owner is gone. */
 void validity_done(struct validity *validity);
 
 #endif

@@ -66,10 +66,10 @@ static void make_entries(void)
 /* Nothing has changed, and its owner is there. */
 static int make_page(void)
 {
-	const uint64_t words[2] = { 0, 1 };
+	const struct wire_page words = { 0, 1 };
 	int fd = memfd_create("page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	EXPECT(fd >= 0 && write(fd, words, sizeof(words)) == sizeof(words) &&
+	EXPECT(fd >= 0 && write(fd, &words, sizeof(words)) == sizeof(words) &&
 		       ftruncate(fd, WIRE_PAGE_SIZE) == 0 &&
 		       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0,
 	       "%s", strerror(errno));
@@ -247,7 +247,7 @@ static void send_delegation(struct hostile *h)
 	struct wire_delegate_reply reply = {
 		.reply = { .serial = h->c->serial + 1, .operation = WIRE_DELEGATE, .fd_count = 1 },
 		.flags = how & 3,
-		.owner = how & 32 ? take_byte(&h->in) : 8,
+
 		.changes = how & 64,
 		.generation = how & 4 ? take_byte(&h->in) : GENERATION,
 	};

@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct wire_publish) == 16, "wire_publish");
 _Static_assert(sizeof(struct wire_cancel) == 16, "wire_cancel");
 _Static_assert(sizeof(struct wire_lend) == 16, "wire_lend");
 _Static_assert(sizeof(struct wire_delegate) == 16, "wire_delegate");
-_Static_assert(sizeof(struct wire_delegate_reply) == 40, "wire_delegate_reply");
+_Static_assert(sizeof(struct wire_delegate_reply) == 32, "wire_delegate_reply");
 _Static_assert(sizeof(struct wire_info) == 64, "wire_info");
 
 /* Where the string of a request begins; 0 for an operation that is not known. */

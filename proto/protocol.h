@@ -173,16 +173,21 @@ struct wire_delegate { /* reply: one or two descriptors, WIRE_FD_DIRECTORY; WIRE
 struct wire_delegate_reply {
 	struct wire_reply reply;
 	uint32_t flags;	     /* WIRE_DELEGATE_... */
-	uint32_t owner;	     /* where in the page its owner's word is: 0 or WIRE_OWNER_DIED: gone */
+	uint32_t changes;    /* the page's, as long as nobody need look at the directory */
 	uint64_t generation; /* the directory's st_atim.tv_sec as long as it is delegated so */
-	uint64_t changes;    /* the page's first word, as long as nobody need look at that */
 			     /* patterns of names that are not, each ended by a NUL */
 };
 
 #define WIRE_DELEGATE_WRITE (1u << 0) /* for writing too, by the second descriptor */
 #define WIRE_DELEGATE_PAGE (1u << 1)  /* with a page, by the last descriptor */
-#define WIRE_PAGE_SIZE 4096	      /* bytes that may be mapped of it */
-#define WIRE_OWNER_DIED (1u << 30)    /* FUTEX_OWNER_DIED, set_robust_list(2) */
+/* What that begins with. A whole page of 4096 bytes may be mapped. */
+struct wire_page {
+	uint32_t changes; /* counts what may end a delegation */
+	uint32_t owner;	  /* 0, or with WIRE_OWNER_DIED: the broker has ended */
+};
+
+#define WIRE_PAGE_SIZE 4096
+#define WIRE_OWNER_DIED (1u << 30) /* FUTEX_OWNER_DIED of set_robust_list(2) */
 
 struct wire_cancel { /* reply: none to the cancel; ECANCELED to what was cancelled */
 	struct wire_request request;

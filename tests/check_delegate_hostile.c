@@ -293,8 +293,8 @@ static void answer(int client, const struct liar *liar, const struct wire_reques
 	struct {
 		struct wire_reply head;
 		uint8_t kinds[8];
-		uint32_t flags, owner;
-		uint64_t generation, changes;
+		uint32_t flags, changes;
+		uint64_t generation;
 	} reply = { .head = { .serial = request->serial, .operation = request->operation } };
 	struct iovec part = { &reply, sizeof(reply.head) };
 	struct fdlist fds = { .count = 0 };

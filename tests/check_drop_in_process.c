@@ -4,6 +4,7 @@
  * ids, descriptors closed, replaced or used up. Part of the drop-ins' suite.
  */
 #include <errno.h>
+#include <grp.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -235,9 +236,25 @@ static int not_fixed_with_one_saved(void *argument)
 	return 0;
 }
 
+/* However much of the text there is room for. */
+static int never_fixed_by_half_a_line(void *argument)
+{
+	gid_t groups[1000];
+
+	(void)argument;
+	for (size_t i = 0; i < 1000; i++)
+		groups[i] = (gid_t)(1000 + i);
+	for (size_t count = 300; count < 1000; count++) {
+		EXPECT(setgroups(count, groups) == 0);
+		EXPECT(!shmb_ids_are_fixed());
+	}
+	return 0;
+}
+
 START_TEST(ids_are_fixed_where_no_call_can_change_them)
 {
 	TEST_NEEDS(test_is_root(), "root");
+	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, never_fixed_by_half_a_line, NULL), 0);
 	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, fixed_when_all_are_given_up, NULL), 0);
 	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, not_fixed_with_one_saved, NULL), 0);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tests/edge.h"
+#include "tests/fault.h"
 #include "tests/lend_fixture.h"
 
 #define ROUNDS 1500
@@ -195,6 +196,51 @@ START_TEST(nothing_swapped_in_a_delegated_pool_leads_out_of_it)
 }
 END_TEST
 
+/* An object that is made by the broker in a pool where others open names, too. */
+static void expect_no_waiting(struct shmb *c, const char *name)
+{
+	int fd;
+
+	fault_exclusive_flags = 0;
+	fd = shmb_open(c, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+	ck_assert(fault_exclusive_flags & O_NONBLOCK);
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK), O_RDWR);
+	close(fd);
+	ck_assert_int_eq(shmb_unlink(c, name), 0);
+}
+
+/*
+ * The kernel makes it first, and then waits for the lease that somebody has taken meanwhile, forty
+ * seconds long: seen with one who makes and one who leases as fast as they can.
+ */
+START_TEST(what_is_new_may_have_a_lease_before_it_is_open)
+{
+	static const char path[] =
+		"pools: { host: { path = \"@host@\" } }\n"
+		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+	struct fixture fixture;
+	struct shmb *c, *other;
+
+	start(&fixture, path);
+	c = fixture_connect(&fixture);
+	expect_no_waiting(c, "/new");
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+	if (!test_has_namespaces())
+		return;
+	start(&fixture, delegated);
+	c = fixture_connect(&fixture);
+	close(shmb_open(c, "/first", O_RDWR | O_CREAT, 0600));
+	other = fixture_connect(&fixture);
+	other->features &= ~WIRE_FEATURE_DELEGATION;
+	expect_no_waiting(other, "/new");
+	shmb_disconnect(other);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 struct swapping {
 	struct inside inside;
 	const struct outside *outside;
@@ -249,6 +295,7 @@ TCase *hostile_case_of_races(void)
 
 	tcase_set_timeout(test, 120);
 	tcase_add_test(test, nothing_swapped_in_a_delegated_pool_leads_out_of_it);
+	tcase_add_test(test, what_is_new_may_have_a_lease_before_it_is_open);
 	tcase_add_test(test, nothing_swapped_in_a_lent_pool_leads_out_of_it);
 	return test;
 }

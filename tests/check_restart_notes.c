@@ -288,12 +288,16 @@ static void make_file(const struct instance *instance, const char *name, mode_t 
 static void leave_unfinished(struct fixture *fixture, void *argument)
 {
 	struct instance *instance = store_next(server_broker(fixture->server)->store, 0);
+	int fd;
 
 	(void)argument;
 	make_file(instance, ".shmbroker.0123456789abcdef", 0600, 0);
 	make_file(instance, "unfinished", 01600, 0);
+	make_file(instance, "unfinished-2", 01600, 4096);
 	make_file(instance, "empty", 0600, 0);
-	make_file(instance, "sticky", 01600, 4096);
+	fd = openat(instance->writable, "sticky", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 01600);
+	ck_assert(fd >= 0 && write(fd, "used", 4) == 4);
+	close(fd);
 }
 
 static void count_files(struct fixture *fixture, void *argument)
@@ -337,9 +341,10 @@ START_TEST(what_was_never_finished_is_swept)
 	start(&fixture, &kept, SIZED("64K"));
 	c = fixture_connect(&fixture);
 	ck_assert_int_eq(shmb_open(c, "/unfinished", O_RDONLY, 0), -ENOENT);
+	ck_assert_int_eq(shmb_open(c, "/unfinished-2", O_RDONLY, 0), -ENOENT);
 	expect_size(c, "/x", 4096);
 	expect_size(c, "/empty", 0);
-	expect_size(c, "/sticky", 4096);
+	expect_size(c, "/sticky", 4);
 	shmb_disconnect(c);
 	/* The directory, and what has a name. */
 	fixture_call(&fixture, count_files, &files);

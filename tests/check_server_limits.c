@@ -198,9 +198,9 @@ START_TEST(sandboxed_connections_without_a_context_have_half)
 }
 END_TEST
 
-START_TEST(the_sandboxed_have_half_of_all_that_is_counted_in_total)
+START_TEST(those_without_a_context_have_half_of_all_that_is_counted)
 {
-	static const struct quota_limit limit = { 5, 2 };
+	static const struct quota_limit limit = { 5, 2, true }, others = { 5, 2, false };
 	struct quota quota = { 0 };
 	struct charge charge[5], none;
 	int count = 0;
@@ -214,7 +214,7 @@ START_TEST(the_sandboxed_have_half_of_all_that_is_counted_in_total)
 	ck_assert_int_eq(quota_check(&quota, RESOURCE_SEALED, 100010, true, &limit), -EUSERS);
 	while (count < 5)
 		ck_assert_int_eq(quota_charge(&quota, &charge[count++], RESOURCE_SEALED, 1000,
-					      false, &limit),
+					      false, &others),
 				 0);
 	quota_release(&quota, &charge[--count]);
 	ck_assert_int_eq(quota_charge(&quota, &none, RESOURCE_SEALED, 100010, true, &limit),
@@ -526,7 +526,7 @@ TCase *server_case_of_limits(void)
 	tcase_add_test(test, sandboxed_connections_are_counted_apart);
 	tcase_add_test(test, a_listing_says_that_it_lacks_a_pool);
 	tcase_add_test(test, sandboxed_connections_without_a_context_have_half);
-	tcase_add_test(test, the_sandboxed_have_half_of_all_that_is_counted_in_total);
+	tcase_add_test(test, those_without_a_context_have_half_of_all_that_is_counted);
 	tcase_add_test(test, a_user_has_a_quarter_of_what_there_are_descriptors_for);
 	tcase_add_test(test, contexts_are_limited_and_given_back);
 	tcase_add_test(test, connections_through_a_context_are_its_own_and_its_makers);

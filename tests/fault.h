@@ -55,6 +55,9 @@ void fault_hook(unsigned roles, enum fault_call call, unsigned at, int error,
 void fault_pause(void);
 void fault_resume(void);
 
+/* The flags of the last openat(2) with O_EXCL in this process. */
+extern _Atomic int fault_exclusive_flags;
+
 /* What is allocated by what is linked here, and not freed yet, in this process. */
 long fault_allocated(void);
 const char *fault_name(enum fault_call call);

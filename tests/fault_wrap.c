@@ -115,6 +115,8 @@ int __wrap_open(const char *path, int flags, ...)
 	return __real_open(path, flags, mode);
 }
 
+_Atomic int fault_exclusive_flags;
+
 FAULT_NAMES(int, openat, (int directory, const char *path, int flags, ...));
 int __wrap_openat(int directory, const char *path, int flags, ...)
 {
@@ -129,6 +131,8 @@ int __wrap_openat(int directory, const char *path, int flags, ...)
 		errno = error;
 		return -1;
 	}
+	if (flags & O_EXCL)
+		fault_exclusive_flags = flags;
 	return __real_openat(directory, path, flags, mode);
 }
 

@@ -109,10 +109,10 @@ static void *serve(void *argument)
 
 /*
  * AddressSanitizer's allocator is locked for good in a child that is forked while another thread is
- * in it: so the loop's thread stands still then, if it can, and nobody else's is in one for long.
+ * in it: so the loops' threads stand still then, if they can, and nobody else's is in one for long.
  */
 static struct fixture *running;
-static struct fixture *held;
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void drain(int fd)
 {
@@ -123,64 +123,69 @@ static void drain(int fd)
 		;
 }
 
+/* One that is called stands still already, or is soon done with it. */
+static void hold_one(struct fixture *f)
+{
+	struct pollfd ready = { .fd = f->held_pipe[0], .events = POLLIN };
+
+	f->is_held = false;
+	if (f->is_calling || pthread_equal(pthread_self(), f->thread))
+		return;
+	drain(f->held_pipe[0]);
+	f->is_held = write(f->call_pipe[1], &(char){ HOLD }, 1) == 1;
+	if (f->is_held)
+		poll(&ready, 1, 5000);
+}
+
 static void hold_before_fork(void)
 {
-	struct fixture *f = running;
-	struct pollfd ready;
-
-	/* One that is called stands still already, or comes back to who forks. */
-	if (!f || held || f->is_calling || pthread_equal(pthread_self(), f->thread))
-		return;
+	pthread_mutex_lock(&fork_lock);
 	fault_pause();
-	drain(f->held_pipe[0]);
-	ready = (struct pollfd){ .fd = f->held_pipe[0], .events = POLLIN };
-	if (write(f->call_pipe[1], &(char){ HOLD }, 1) == 1) {
-		held = f;
-		poll(&ready, 1, 5000);
-	}
+	for (struct fixture *f = running; f; f = f->next_running)
+		hold_one(f);
 	fault_resume();
 }
 
 static void release_after_fork(void)
 {
 	fault_pause();
-	if (held && write(held->release_pipe[1], "", 1) != 1)
-		abort();
-	held = NULL;
+	for (struct fixture *f = running; f; f = f->next_running)
+		if (f->is_held && write(f->release_pipe[1], "", 1) != 1)
+			abort();
 	fault_resume();
+	pthread_mutex_unlock(&fork_lock);
 }
 
 /* They are the parent's. */
 static void forget_in_child(void)
 {
-	held = running = NULL;
+	running = NULL;
+	pthread_mutex_unlock(&fork_lock);
 }
 
 static void note_running(struct fixture *f)
 {
-#ifdef __SANITIZE_ADDRESS__
 	static bool is_done;
 
-	if (!is_done)
+	if (IS_SANITIZED && !is_done)
 		pthread_atfork(hold_before_fork, release_after_fork, forget_in_child);
 	is_done = true;
-#else
-	(void)hold_before_fork;
-	(void)release_after_fork;
-	(void)forget_in_child;
-#endif
+	pthread_mutex_lock(&fork_lock);
 	f->next_running = running;
 	running = f;
+	pthread_mutex_unlock(&fork_lock);
 }
 
 static void note_stopped(const struct fixture *f)
 {
 	struct fixture **at = &running;
 
+	pthread_mutex_lock(&fork_lock);
 	while (*at && *at != f)
 		at = &(*at)->next_running;
 	if (*at)
 		*at = f->next_running;
+	pthread_mutex_unlock(&fork_lock);
 }
 
 static void make_directories(struct fixture *f, const char *contexts_below)

@@ -50,6 +50,7 @@ struct fixture {
 	struct watch call_watch;
 	int call_pipe[2], done_pipe[2], held_pipe[2], release_pipe[2];
 	_Atomic bool is_calling;
+	bool is_held;
 	struct fixture *next_running;
 	void (*ended)(int error);
 	void (*call)(struct fixture *fixture, void *argument);

@@ -153,7 +153,9 @@ int test_run_as(uid_t uid, gid_t gid, const gid_t *groups, size_t group_count,
 			perror("test_run_as");
 			_exit(99);
 		}
-		_exit(function(argument));
+		status = function(argument);
+		remove_directory();
+		_exit(status);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

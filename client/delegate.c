@@ -407,12 +407,14 @@ static bool settle(struct shmb_delegation *d, int fd, uint32_t flags)
 	/* What is new is plain, whatever somebody does to its name. */
 	if (flags & WIRE_EXCLUSIVE)
 		return fcntl(fd, F_SETFL, flags & WIRE_APPEND ? O_APPEND : 0) == 0;
-	if (fstat(fd, &st) < 0 || !is_plain(&st) || is_holder(&st))
+	if (fstat(fd, &st) < 0)
 		return false;
 	if (st.st_dev != d->directories.dev) {
 		shmb_directories_close(&d->directories);
 		return false;
 	}
+	if (!is_plain(&st) || is_holder(&st))
+		return false;
 	if (flags & WIRE_TRUNCATE && ftruncate(fd, 0) < 0)
 		return false;
 	return fcntl(fd, F_SETFL, flags & WIRE_APPEND ? O_APPEND : 0) == 0;

@@ -142,15 +142,17 @@ static void check_connections(struct broker *broker)
 	if (broker_limits(broker)->connections <= broker->connections)
 		return;
 	snprintf(text, sizeof(text),
-		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone, and for "
-		 "%u but root's",
+		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone, %u of "
+		 "them "
+		 "kept for root",
 		 broker_limits(broker)->connections, broker->connections,
-		 connections_of_users(broker));
+		 broker->connections - connections_of_users(broker));
 	warn_of(broker, text);
 	if (broker_limits(broker)->connections_per_user <= connections_per_user(broker))
 		return;
 	snprintf(text, sizeof(text),
-		 "limits: connections-per-user = %u, but a user may have a quarter of those: %u",
+		 "limits: connections-per-user = %u, but a user may have a quarter of the others: "
+		 "%u",
 		 broker_limits(broker)->connections_per_user, connections_per_user(broker));
 	warn_of(broker, text);
 }

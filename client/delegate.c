@@ -99,6 +99,7 @@ static bool look(struct shmb *c, int directory)
 	struct shmb_delegation *d = &c->delegation;
 	struct pollfd broker = { .fd = c->socket };
 	uint32_t changes = changes_now(&d->directories);
+	time_t now = second();
 	struct stat st;
 
 	if (directory < 0 || fstat(directory, &st) < 0 ||
@@ -107,7 +108,7 @@ static bool look(struct shmb *c, int directory)
 		return false;
 	/* What has changed since is looked at the next time. */
 	d->changes = changes;
-	d->looked = second();
+	d->looked = now;
 	return true;
 }
 
@@ -284,7 +285,6 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 		return r;
 	d->generation = (int64_t)body.generation;
 	d->changes = body.changes;
-	d->looked = second();
 	d->elsewhere_size = reply->body_size - head;
 	memcpy(d->elsewhere, reply->body + head, d->elsewhere_size);
 	return 0;
@@ -305,6 +305,7 @@ static void ask(struct shmb *c, struct shmb_time *time)
 	struct iovec part = { &wire, sizeof(wire) };
 	struct shmb_reply reply;
 
+	c->delegation.looked = second();
 	shmb_directories_close(&c->delegation.directories);
 	c->delegation.is_refused = true;
 	time->patient = false;
@@ -461,12 +462,14 @@ int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t
 	if (!is_ours(d, wanted->name, text))
 		return -EAGAIN;
 	fd = open_beneath(*directory, text, wire->flags, mode);
-	if (fd < 0)
-		return open_failed(c, *directory, is_known, errno);
-	if (settle(d, fd, wire->flags))
+	r = fd < 0 ? -errno : 0;
+	if (r == 0 && settle(d, fd, wire->flags))
 		return fd;
 	fd_close(fd);
-	return -EAGAIN;
+	/* Leased before it was open, but made: to the broker it would be another's. */
+	if (wire->flags & WIRE_EXCLUSIVE && (r == 0 || r == -EAGAIN))
+		unlinkat(*directory, text, 0);
+	return r < 0 ? open_failed(c, *directory, is_known, -r) : -EAGAIN;
 }
 
 int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *time)

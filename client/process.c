@@ -128,7 +128,9 @@ struct process *shmb_process_try_lock(void)
 	if (!process || pthread_mutex_trylock(&process->lock) != 0)
 		return NULL;
 	atomic_store(&process->borrower, pthread_self());
-	if (process->pid != 0 && process->link.delegation.directories.read_only >= 0 &&
+	/* Where the kernel couldn't mark it for that a forked child has the parent's. */
+	if (process->pid != 0 && !shmb_is_other_process(process->link.pid) &&
+	    process->link.delegation.directories.read_only >= 0 &&
 	    (process->link.ids_are_fixed || shmb_is_as_connected(&process->link)))
 		return process;
 	atomic_store(&process->borrower, 0);

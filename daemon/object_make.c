@@ -49,8 +49,8 @@ bool object_exists(const struct instance *instance, const char *name)
  * The kernel makes a file first and opens it then: between the two somebody of the same uid, who
  * opens names too, can take a lease on it. So only where nobody does there is nothing to wait for.
  */
-static int open_exclusively(const struct object_env *env, const struct instance *instance,
-			    const char *name, int flags, mode_t mode)
+static int open_exclusively(const struct instance *instance, const char *name, int flags,
+			    mode_t mode)
 {
 	int fd, error;
 
@@ -60,8 +60,8 @@ static int open_exclusively(const struct object_env *env, const struct instance 
 	if (fd >= 0)
 		return fd;
 	error = -errno;
-	/* It has been made, and is nobody's: with the rights of who asked for it. */
-	if (error == -EAGAIN && env->creds->is_assumed)
+	/* It has been made, and is nobody's. Only who is its owner can have leased it. */
+	if (error == -EAGAIN)
 		unlinkat(instance->writable, name, 0);
 	return error;
 }
@@ -71,10 +71,10 @@ static int open_new(const struct object_env *env, struct instance *instance,
 		    const struct peer *peer, const char *name, const struct object_how *how,
 		    int flags, mode_t mode, struct object *ret)
 {
-	int fd = open_exclusively(env, instance, name, flags, mode);
+	int fd = open_exclusively(instance, name, flags, mode);
 
 	if (fd == -EACCES && act_past_directory(env, instance, peer))
-		fd = open_exclusively(env, instance, name, flags, mode);
+		fd = open_exclusively(instance, name, flags, mode);
 	if (fd < 0)
 		return object_errno(-fd);
 	ret->fd = fd;

@@ -199,7 +199,7 @@ int reply_unpublished_failed(struct reply *reply, int error)
 /* --- sealed objects --- */
 
 static const char too_many_sealed[] = "too many sealed objects (limits: sealed; of one user a "
-				      "quarter)";
+				      "quarter, of the sandboxed half)";
 
 /* As many as there are descriptors for, here and in the service manager's store. */
 static struct quota_limit sealed_limit(const struct broker *broker, const struct peer *peer)

@@ -112,10 +112,13 @@ int peer_pidfd(const struct peer *peer, const struct peer_self *self);
  */
 bool peer_is_admin(const struct peer *peer, const struct peer_self *self);
 
-/* Whether it is sandboxed, and nobody says by whom: it came through no context. */
+/*
+ * Whether it is sandboxed, and nobody answers for its uid: it came through no context, or as
+ * another user than the context's maker.
+ */
 static inline bool peer_is_apart(const struct peer *peer)
 {
-	return peer->sandboxed && !*peer->app;
+	return peer->sandboxed && (!*peer->app || peer->maker.uid != peer->ids.uid);
 }
 
 /*

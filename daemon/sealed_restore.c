@@ -30,7 +30,7 @@ static bool parse(struct sealed *sealed, char *value, uint64_t *ret_uid, uint64_
 
 static int revive(struct sealed *sealed)
 {
-	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
+	struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
 	struct sealed_set *all = sealed->all;
 	char note[STATE_VALUE_MAX + 1];
 	uint64_t uid, sandboxed;
@@ -49,6 +49,8 @@ static int revive(struct sealed *sealed)
 	sealed->is_sealed = true;
 	/* Without it nobody tells when it is gone: it counts until the next start. */
 	sealed_watch_memory(sealed);
+	/* Of no more than that the note tells. */
+	any.is_apart = sandboxed != 0;
 	return quota_charge(all->quota, &sealed->charge, RESOURCE_SEALED, (uid_t)uid,
 			    sandboxed != 0, &any);
 }

@@ -450,7 +450,8 @@ static int find_maker(struct temporaries *all, const struct note *note, struct m
 
 static int restore_name(struct temporaries *all, const struct note *note, uint64_t id)
 {
-	static const struct quota_limit any = { UINT32_MAX, UINT32_MAX, false };
+	/* Of no more than that the note tells. */
+	const struct quota_limit any = { UINT32_MAX, UINT32_MAX, note->sandboxed };
 	struct instance *instance = find_instance(all, note->pool, &note->owner);
 	struct temporary *temporary;
 	struct maker *maker = NULL;

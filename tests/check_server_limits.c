@@ -198,6 +198,22 @@ START_TEST(sandboxed_connections_without_a_context_have_half)
 }
 END_TEST
 
+START_TEST(a_context_answers_for_its_makers_uid_alone)
+{
+	char none[] = "", app[] = "org.example.one";
+	struct peer peer = { .ids.uid = 100001, .sandboxed = true, .app = none };
+
+	ck_assert(peer_is_apart(&peer));
+	peer.app = app;
+	peer.maker.uid = 1000;
+	ck_assert(peer_is_apart(&peer));
+	peer.ids.uid = 1000;
+	ck_assert(!peer_is_apart(&peer));
+	peer = (struct peer){ .ids.uid = 1000, .app = none };
+	ck_assert(!peer_is_apart(&peer));
+}
+END_TEST
+
 START_TEST(those_without_a_context_have_half_of_all_that_is_counted)
 {
 	static const struct quota_limit limit = { 5, 2, true }, others = { 5, 2, false };
@@ -526,6 +542,7 @@ TCase *server_case_of_limits(void)
 	tcase_add_test(test, sandboxed_connections_are_counted_apart);
 	tcase_add_test(test, a_listing_says_that_it_lacks_a_pool);
 	tcase_add_test(test, sandboxed_connections_without_a_context_have_half);
+	tcase_add_test(test, a_context_answers_for_its_makers_uid_alone);
 	tcase_add_test(test, those_without_a_context_have_half_of_all_that_is_counted);
 	tcase_add_test(test, a_user_has_a_quarter_of_what_there_are_descriptors_for);
 	tcase_add_test(test, contexts_are_limited_and_given_back);

@@ -38,8 +38,7 @@ struct shmb_directories {
 /* That of a pool which the broker has delegated: delegate.c. */
 struct shmb_delegation {
 	struct shmb_directories directories;
-	bool is_refused; /* on this connection */
-
+	bool is_refused;    /* on this connection */
 	int64_t generation; /* its time of access, as long as it is delegated so */
 	uint32_t changes;   /* the page's, when it was last looked at */
 	time_t looked;	    /* and when that was, CLOCK_MONOTONIC_COARSE in s */

@@ -142,9 +142,8 @@ static void check_connections(struct broker *broker)
 	if (broker_limits(broker)->connections <= broker->connections)
 		return;
 	snprintf(text, sizeof(text),
-		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone, %u of "
-		 "them "
-		 "kept for root",
+		 "limits: connections = %u, but LimitNOFILE= has descriptors for %u alone, "
+		 "%u of them kept for root",
 		 broker_limits(broker)->connections, broker->connections,
 		 broker->connections - connections_of_users(broker));
 	warn_of(broker, text);

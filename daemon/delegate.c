@@ -93,7 +93,6 @@ static int append_directories(struct broker *broker, struct instance *instance, 
 	body.generation = (uint64_t)generation;
 	if (page >= 0) {
 		body.flags |= WIRE_DELEGATE_PAGE;
-
 		body.changes = validity_changes(store_validity(broker->store));
 	}
 	reply_append(reply, &body, sizeof(body));

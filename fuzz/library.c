@@ -247,7 +247,6 @@ static void send_delegation(struct hostile *h)
 	struct wire_delegate_reply reply = {
 		.reply = { .serial = h->c->serial + 1, .operation = WIRE_DELEGATE, .fd_count = 1 },
 		.flags = how & 3,
-
 		.changes = how & 64,
 		.generation = how & 4 ? take_byte(&h->in) : GENERATION,
 	};

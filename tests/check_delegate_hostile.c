@@ -521,6 +521,11 @@ START_TEST(a_directory_that_was_shut_ends_no_start_and_a_drop_opens_it)
 	put(c, "/x", "one");
 	fd = dup(c->delegation.directories.writable);
 	ck_assert_int_eq(fchmodat(fd, ".", 0, 0), 0);
+	/* An ordinary user's broker can't look into it, and says so at once. */
+	if (test_is_root())
+		ck_assert_int_eq(shmb_wait(c, "/none", 1), -ETIMEDOUT);
+	else
+		ck_assert_int_eq(shmb_wait(c, "/none", -1), -EACCES);
 	/* Nor does it keep anybody from waiting elsewhere: a broker that may not watch it opens it.
 	 */
 	do {

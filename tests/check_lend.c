@@ -12,64 +12,58 @@
 
 /* --- to whom --- */
 
+static const struct {
+	const char *config;
+	int error;
+	const char *reason; /* of it, a part */
+} whose_rules[] = {
+	{ one_rule, 0, "" },
+	{ RULES("{ name = \"f\" names = \"/f-*\" allow = \"all\" pool = \"frames\" "
+		"}, " APPS("")),
+	  0, "" },
+	{ RULES("{ name = \"n\" names = \"/n-*\" allow = [] }, " APPS("")), 0, "" },
+	{ RULES("{ name = \"h\" names = \"/h-*\" allow = \"read\" pool = \"host\" }, " APPS("")), 0,
+	  "" },
+	{ RULES("{ name = \"r\" names = [ \"/a\", \"/*\" ] allow = \"all\" pool = \"apps\" "
+		"sandboxed = true }"),
+	  0, "" },
+	{ RULES(APPS("log = \"all\"")), 0, "" },
+	/* What comes after the rule for all names never counts. */
+	{ RULES(APPS("") ", { name = \"l\" names = \"/*\" allow = \"read\" pool = \"apps\" }"), 0,
+	  "" },
+	{ RULES("{ name = \"a\" names = \"/a-*\" allow = \"all\" pool = \"apps\" }"), -EACCES,
+	  "no rule gives this app all names" },
+	{ RULES("{ name = \"n\" names = \"/*\" allow = [] sandboxed = true }, " APPS("")), -EACCES,
+	  "rule \"n\" does not allow all" },
+	/* In other words: there is no empty name. */
+	{ RULES("{ name = \"n\" names = \"/?*\" allow = [] sandboxed = true }, " APPS("")), -EACCES,
+	  "rule \"n\" does not allow all" },
+	{ RULES("{ name = \"n\" names = \"/*?\" allow = [] sandboxed = true }, " APPS("")), -EACCES,
+	  "rule \"n\" does not allow all" },
+	{ RULES("{ name = \"n\" names = [ \"/a\", \"/**\" ] allow = [] sandboxed = true "
+		"}, " APPS("")),
+	  -EACCES, "rule \"n\" does not allow all" },
+	{ RULES("{ name = \"n\" names = [ \"/?\", \"/??*\", \"/a*\" ] allow = [] }, " APPS("")), 0,
+	  "" },
+	{ RULES("{ name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" }, " APPS("")),
+	  -EOPNOTSUPP, "rule \"h\" leads to pool \"host\", a directory" },
+	{ RULES("{ name = \"f\" names = \"/*\" allow = \"all\" pool = \"frames\" }, " APPS("")),
+	  -EACCES, "pool \"frames\", which is not the app's alone" },
+	{ RULES("{ name = \"p\" names = \"/*\" allow = \"all\" pool = \"users\" }, " APPS("")),
+	  -EACCES, "pool \"users\", which is not the app's alone" },
+	{ RULES("{ name = \"x\" names = \"/x-*\" allow = \"read\" pool = \"apps\" }, " APPS("")),
+	  -EACCES, "rule \"x\" does not allow all" },
+	{ RULES("{ name = \"r\" names = \"/*\" sandboxed = true pool = \"apps\" "
+		"allow = [ \"read\", \"write\", \"create\", \"list\" ] }"),
+	  -EACCES, "rule \"r\" does not allow all" },
+	{ RULES(APPS("max-size = \"64K\"")), -EACCES, "rule \"r\" does not allow all" },
+	{ RULES(APPS("mode = \"0600\"")), -EACCES, "rule \"r\" does not allow all" },
+	{ RULES(APPS("lifetime = \"process\"")), -EACCES, "rule \"r\" does not allow all" },
+	{ RULES(APPS("sealed = true")), -EACCES, "rule \"r\" does not allow all" },
+};
+
 START_TEST(only_what_is_wholly_the_apps_is_lent)
 {
-	static const struct {
-		const char *config;
-		int error;
-		const char *reason; /* of it, a part */
-	} rows[] = {
-		{ one_rule, 0, "" },
-		{ RULES("{ name = \"f\" names = \"/f-*\" allow = \"all\" pool = \"frames\" "
-			"}, " APPS("")),
-		  0, "" },
-		{ RULES("{ name = \"n\" names = \"/n-*\" allow = [] }, " APPS("")), 0, "" },
-		{ RULES("{ name = \"h\" names = \"/h-*\" allow = \"read\" pool = \"host\" }, " APPS(
-			  "")),
-		  0, "" },
-		{ RULES("{ name = \"r\" names = [ \"/a\", \"/*\" ] allow = \"all\" pool = \"apps\" "
-			"sandboxed = true }"),
-		  0, "" },
-		{ RULES(APPS("log = \"all\"")), 0, "" },
-		/* What comes after the rule for all names never counts. */
-		{ RULES(APPS(
-			  "") ", { name = \"l\" names = \"/*\" allow = \"read\" pool = \"apps\" }"),
-		  0, "" },
-		{ RULES("{ name = \"a\" names = \"/a-*\" allow = \"all\" pool = \"apps\" }"),
-		  -EACCES, "no rule gives this app all names" },
-		{ RULES("{ name = \"n\" names = \"/*\" allow = [] sandboxed = true }, " APPS("")),
-		  -EACCES, "rule \"n\" does not allow all" },
-		/* In other words: there is no empty name. */
-		{ RULES("{ name = \"n\" names = \"/?*\" allow = [] sandboxed = true }, " APPS("")),
-		  -EACCES, "rule \"n\" does not allow all" },
-		{ RULES("{ name = \"n\" names = \"/*?\" allow = [] sandboxed = true }, " APPS("")),
-		  -EACCES, "rule \"n\" does not allow all" },
-		{ RULES("{ name = \"n\" names = [ \"/a\", \"/**\" ] allow = [] sandboxed = true "
-			"}, " APPS("")),
-		  -EACCES, "rule \"n\" does not allow all" },
-		{ RULES("{ name = \"n\" names = [ \"/?\", \"/??*\", \"/a*\" ] allow = [] }, " APPS(
-			  "")),
-		  0, "" },
-		{ RULES("{ name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" }, " APPS(
-			  "")),
-		  -EOPNOTSUPP, "rule \"h\" leads to pool \"host\", a directory" },
-		{ RULES("{ name = \"f\" names = \"/*\" allow = \"all\" pool = \"frames\" }, " APPS(
-			  "")),
-		  -EACCES, "pool \"frames\", which is not the app's alone" },
-		{ RULES("{ name = \"p\" names = \"/*\" allow = \"all\" pool = \"users\" }, " APPS(
-			  "")),
-		  -EACCES, "pool \"users\", which is not the app's alone" },
-		{ RULES("{ name = \"x\" names = \"/x-*\" allow = \"read\" pool = \"apps\" }, " APPS(
-			  "")),
-		  -EACCES, "rule \"x\" does not allow all" },
-		{ RULES("{ name = \"r\" names = \"/*\" sandboxed = true pool = \"apps\" "
-			"allow = [ \"read\", \"write\", \"create\", \"list\" ] }"),
-		  -EACCES, "rule \"r\" does not allow all" },
-		{ RULES(APPS("max-size = \"64K\"")), -EACCES, "rule \"r\" does not allow all" },
-		{ RULES(APPS("mode = \"0600\"")), -EACCES, "rule \"r\" does not allow all" },
-		{ RULES(APPS("lifetime = \"process\"")), -EACCES, "rule \"r\" does not allow all" },
-		{ RULES(APPS("sealed = true")), -EACCES, "rule \"r\" does not allow all" },
-	};
 	struct fixture fixture;
 	struct shmb *c;
 	struct app app;
@@ -79,15 +73,15 @@ START_TEST(only_what_is_wholly_the_apps_is_lent)
 	start(&fixture, one_rule);
 	c = fixture_connect(&fixture);
 	app_start(&app, &fixture, "org.example.a");
-	for (size_t i = 0; i < ROWS(rows); i++) {
-		fixture_configure(&fixture, rows[i].config);
+	for (size_t i = 0; i < ROWS(whose_rules); i++) {
+		fixture_configure(&fixture, whose_rules[i].config);
 		ck_assert_msg(shmb_raw_call(c, WIRE_RELOAD, NULL, 0, NULL, NULL) == 0,
 			      "row %zu: %s", i, shmb_reason(c));
-		ck_assert_msg(lend(app.c, 0, &mount) == rows[i].error, "row %zu: %s", i,
+		ck_assert_msg(lend(app.c, 0, &mount) == whose_rules[i].error, "row %zu: %s", i,
 			      shmb_reason(app.c));
-		ck_assert_msg(strstr(shmb_reason(app.c), rows[i].reason) != NULL, "row %zu: %s", i,
-			      shmb_reason(app.c));
-		ck_assert_int_eq(mount >= 0, rows[i].error == 0);
+		ck_assert_msg(strstr(shmb_reason(app.c), whose_rules[i].reason) != NULL,
+			      "row %zu: %s", i, shmb_reason(app.c));
+		ck_assert_int_eq(mount >= 0, whose_rules[i].error == 0);
 		if (mount >= 0)
 			close(mount);
 	}

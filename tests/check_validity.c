@@ -17,6 +17,7 @@
 #include "daemon/validity.h"
 #include "tests/delegate_fixture.h"
 #include "tests/edge.h"
+#include "tests/fault.h"
 #include "tests/store_fixture.h"
 
 /* As on a kernel, or in a process, that has none. */
@@ -185,6 +186,35 @@ START_TEST(the_owners_word_tells_of_its_end_however_it_comes)
 }
 END_TEST
 
+START_TEST(without_a_page_there_is_nothing_of_one)
+{
+	int proc_fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = -EBADF;
+	struct validity validity = VALIDITY_NONE;
+	struct fault_hit hit = { .happened = true };
+
+	fault_begin();
+	for (unsigned at = 1; hit.happened; at++) {
+		fault_arm(FAULT_SELF, at, 0);
+		fd = validity_give(&validity, proc_fds);
+		fault_disarm(&hit);
+		ck_assert(hit.happened ? fd < 0 : fd >= 0);
+		if (hit.happened && !validity.page)
+			ck_assert_int_eq(validity.fd, -EBADF);
+	}
+	close(fd);
+	validity_done(&validity);
+	/* A kernel before Linux 6.3. */
+	fault_arm_call(FAULT_SELF, FAULT_memfd_create, 1, EINVAL);
+	fd = validity_give(&validity, proc_fds);
+	fault_disarm(&hit);
+	ck_assert(hit.happened && fd >= 0);
+	close(fd);
+	validity_done(&validity);
+	close(proc_fds);
+}
+END_TEST
+
 TCase *delegate_case_of_validity(void)
 {
 	TCase *tests = tcase_create("validity");
@@ -193,6 +223,7 @@ TCase *delegate_case_of_validity(void)
 	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
 	tcase_add_test(tests, its_time_can_be_changed_by_others);
 	tcase_add_test(tests, with_a_page_nobody_looks_at_the_time_until_something_has_changed);
+	tcase_add_test(tests, without_a_page_there_is_nothing_of_one);
 	tcase_add_loop_test(tests, the_owners_word_tells_of_its_end_however_it_comes, 0, 3);
 	return tests;
 }

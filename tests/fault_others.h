@@ -28,7 +28,6 @@ FAULT_OTHERS("reads what was just written to a memfd of its own", "pread")
 FAULT_OTHERS("ends the process", "__stack_chk_fail _exit abort exit")
 FAULT_OTHERS("the loop: what it calls is libevent's own", "event_base_loop")
 FAULT_OTHERS("a lock that nobody holds for long", "pthread_mutex_clocklock")
-
 FAULT_OTHERS("libconfig ends the process where it has no memory",
 	     "config_destroy config_init config_read_string config_setting_get_bool "
 	     "config_setting_get_elem config_setting_get_int64 config_setting_get_member "

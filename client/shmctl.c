@@ -16,7 +16,7 @@ static const struct option_row {
 } options[OPTION_COUNT] = {
 	[OPTION_USER] = { "user", NULL, "speak to the user's own broker" },
 	[OPTION_SOCKET] = { "socket", "PATH", "speak to the broker at PATH" },
-	[OPTION_JSON] = { "json", NULL, "write one JSON document" },
+	[OPTION_JSON] = { "json", NULL, "write one JSON document (not cat, run)" },
 	[OPTION_BYTES] = { "bytes", NULL, "sizes in bytes" },
 	[OPTION_NO_PAGER] = { "no-pager", NULL, "no pager (there is none)" },
 	[OPTION_VERSION] = { "version", NULL, "say which version this is" },

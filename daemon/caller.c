@@ -33,6 +33,9 @@ uint32_t connections_of_users(const struct broker *broker)
 {
 	uint32_t all = connections_of_all(broker);
 
+	/* A user's own broker lets nobody else in. */
+	if (broker->self->is_user)
+		return all;
 	return all > CONNECTIONS_KEPT_FOR_ROOT ? all - CONNECTIONS_KEPT_FOR_ROOT : 0;
 }
 

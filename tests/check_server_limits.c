@@ -198,6 +198,28 @@ START_TEST(sandboxed_connections_without_a_context_have_half)
 }
 END_TEST
 
+START_TEST(a_users_own_broker_keeps_no_connections_for_root)
+{
+	static const char config[] =
+		"pools: { host: { path = \"@host@\" } }\n"
+		"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
+	struct fixture fixture;
+	int fd[4], one_more;
+
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = config, .is_user = true, .connections = 4 });
+	for (int i = 0; i < 4; i++)
+		fd[i] = raw_greeted(fixture.socket);
+	one_more = raw_connect(fixture.socket);
+	ck_assert_int_eq(raw_welcome(one_more, NULL, 0), EDQUOT);
+	close(one_more);
+	for (int i = 0; i < 4; i++)
+		close(fd[i]);
+	edge_expect_clients(&fixture, 0);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 START_TEST(a_context_answers_for_its_makers_uid_alone)
 {
 	char none[] = "", app[] = "org.example.one";
@@ -542,6 +564,7 @@ TCase *server_case_of_limits(void)
 	tcase_add_test(test, sandboxed_connections_are_counted_apart);
 	tcase_add_test(test, a_listing_says_that_it_lacks_a_pool);
 	tcase_add_test(test, sandboxed_connections_without_a_context_have_half);
+	tcase_add_test(test, a_users_own_broker_keeps_no_connections_for_root);
 	tcase_add_test(test, a_context_answers_for_its_makers_uid_alone);
 	tcase_add_test(test, those_without_a_context_have_half_of_all_that_is_counted);
 	tcase_add_test(test, a_user_has_a_quarter_of_what_there_are_descriptors_for);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -24,9 +25,9 @@ static const char one_pool[] =
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
 	"rules: ( { name = \"r\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n";
 
-#define MAKERS 10    /* with two events each: as many as the loop takes at once (32) */
-#define NAMES 80     /* of each */
-#define A_PASS 128ul /* names that one may remove */
+#define MAKERS 10  /* with two events each: as many as the loop takes at once (32) */
+#define NAMES 80   /* of each */
+#define A_PASS 128 /* names that one may remove */
 
 /* Makes temporary names, says so, and ends when there is nothing more to read. */
 static int make_names(const char *socket, int number, int made, int go)
@@ -48,19 +49,75 @@ static int make_names(const char *socket, int number, int made, int go)
 	return read(go, &byte, 1) == 0 ? 0 : 1;
 }
 
+/* An event of each pass: how many of the names went since that of the pass before, at most. */
+struct in_each_pass {
+	struct fixture *fixture;
+	struct watch watch;
+	int always_ready;
+	int go; /* closed, it ends the makers */
+	uint32_t left, most;
+};
+
+static uint32_t *temporary_names(struct fixture *fixture)
+{
+	return &server_broker(fixture->server)->quota.total[RESOURCE_TEMPORARY];
+}
+
+static void see_pass(struct watch *watch)
+{
+	struct in_each_pass *each = (struct in_each_pass *)((char *)watch -
+							    offsetof(struct in_each_pass, watch));
+	uint32_t left = *temporary_names(each->fixture);
+
+	if (each->left - left > each->most)
+		each->most = each->left - left;
+	each->left = left;
+}
+
+/* And the loop stands still until all of them have ended: it finds that at once. */
+static void end_makers(struct fixture *fixture, void *argument)
+{
+	struct in_each_pass *each = argument;
+	struct loop *loop = &fixture->server->loop;
+	int status;
+
+	each->always_ready = eventfd(1, EFD_CLOEXEC);
+	ck_assert_int_eq(loop->watch(loop, &each->watch, each->always_ready), 0);
+	each->left = *temporary_names(fixture);
+	ck_assert_uint_eq(each->left, MAKERS * NAMES);
+	close(each->go);
+	for (int i = 0; i < MAKERS; i++) {
+		ck_assert_int_gt(waitpid(-1, &status, 0), 0);
+		ck_assert_int_eq(status, 0);
+	}
+}
+
+static void count_left(struct fixture *fixture, void *argument)
+{
+	*(uint32_t *)argument = *temporary_names(fixture);
+}
+
+static void see_no_more(struct fixture *fixture, void *argument)
+{
+	struct in_each_pass *each = argument;
+	struct loop *loop = &fixture->server->loop;
+
+	loop->unwatch(loop, &each->watch);
+	close(each->always_ready);
+}
+
 START_TEST(temporary_names_of_many_processes_go_one_part_after_another)
 {
 	struct fixture fixture;
-	struct edge_hold hold;
-	int go[2], made[2], fd, status;
-	unsigned long before, now;
+	struct in_each_pass each = { .fixture = &fixture, .watch.ready = see_pass };
+	int go[2], made[2];
+	uint32_t left;
 	char byte;
 
 	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(made, O_CLOEXEC), 0);
 	fixture_start(&fixture,
 		      &(struct fixture_how){ .config = one_pool, .is_user = !test_is_root() });
-	fd = raw_greeted(fixture.socket);
 	fflush(NULL);
 	for (int i = 0; i < MAKERS; i++)
 		if (fork() == 0) {
@@ -70,26 +127,15 @@ START_TEST(temporary_names_of_many_processes_go_one_part_after_another)
 	for (int i = 0; i < MAKERS; i++)
 		ck_assert_int_eq(read(made[0], &byte, 1), 1);
 
-	edge_hold(&hold, &fixture);
-	for (uint32_t i = 0; i < ASKED; i++)
-		ck_assert_int_eq(raw_ask(fd, i, WIRE_STATUS, ""), 0);
-	close(go[1]);
-	for (int i = 0; i < MAKERS; i++) {
-		ck_assert_int_gt(waitpid(-1, &status, 0), 0);
-		ck_assert_int_eq(status, 0);
-	}
-	edge_let_go(&hold);
-	before = MAKERS * NAMES;
-	for (uint32_t i = 0; i < ASKED; i++, before = now) {
-		now = edge_next_count(fd, i, "temporary-names");
-		/* One part before it in a pass, and one behind the other in the pass before. */
-		ck_assert_msg(before - now <= 2 * A_PASS, "%lu names at once", before - now);
-	}
-	while (before > 0) {
-		ck_assert_int_eq(raw_ask(fd, ASKED, WIRE_STATUS, ""), 0);
-		before = edge_next_count(fd, ASKED, "temporary-names");
-	}
-	close(fd);
+	each.go = go[1];
+	fixture_call(&fixture, end_makers, &each);
+	do {
+		fixture_call(&fixture, count_left, &left);
+	} while (left > 0);
+	fixture_call(&fixture, see_no_more, &each);
+	ck_assert_uint_gt(each.most, 0);
+	/* Behind it in one pass, and before it in the next. */
+	ck_assert_uint_le(each.most, 2 * A_PASS);
 	close(go[0]);
 	close(made[0]);
 	close(made[1]);

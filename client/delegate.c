@@ -43,6 +43,8 @@ static void close_own(const struct shmb_directories *d, int directory)
 
 void shmb_directories_close(struct shmb_directories *d)
 {
+	_no_cancel_;
+
 	close_own(d, d->writable);
 	close_own(d, d->read_only);
 	if (d->page)
@@ -99,6 +101,7 @@ static bool look(struct shmb *c, int directory)
 	struct shmb_delegation *d = &c->delegation;
 	struct pollfd broker = { .fd = c->socket };
 	uint32_t changes = changes_now(&d->directories);
+	_no_cancel_;
 	time_t now = second();
 	struct stat st;
 
@@ -440,6 +443,13 @@ static int open_failed(struct shmb *c, int directory, bool is_known, int error)
 	return is_for_broker(error) ? -EAGAIN : failed(c, error);
 }
 
+static void close_refused(int fd)
+{
+	_no_cancel_;
+
+	fd_close(fd);
+}
+
 int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t mode,
 			struct shmb_time *time)
 {
@@ -465,7 +475,8 @@ int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t
 	r = fd < 0 ? -errno : 0;
 	if (r == 0 && settle(d, fd, wire->flags))
 		return fd;
-	fd_close(fd);
+	if (r == 0)
+		close_refused(fd);
 	/* Leased before it was open, but made: to the broker it would be another's. */
 	if (wire->flags & WIRE_EXCLUSIVE && (r == 0 || r == -EAGAIN))
 		unlinkat(*directory, text, 0);

@@ -9,8 +9,10 @@
 
 #include "client/process.h"
 
-static _Thread_local char thread_reason[SHMB_REASON_SIZE];
-static _Thread_local bool thread_nobody_asked;
+static _Thread_local struct {
+	bool nobody_asked;
+	char reason[SHMB_REASON_SIZE];
+} thread;
 
 enum drop_in_kind { DROP_IN_SUPPORTED, DROP_IN_OPEN, DROP_IN_UNLINK };
 
@@ -26,20 +28,20 @@ void shmb_thread_reason_set(const char *text)
 {
 	size_t size = strlen(text);
 
-	if (size > sizeof(thread_reason) - 1)
-		size = sizeof(thread_reason) - 1;
-	memcpy(thread_reason, text, size);
-	thread_reason[size] = '\0';
+	if (size > sizeof(thread.reason) - 1)
+		size = sizeof(thread.reason) - 1;
+	memcpy(thread.reason, text, size);
+	thread.reason[size] = '\0';
 }
 
 const char *shmb_thread_reason(void)
 {
-	return thread_reason;
+	return thread.reason;
 }
 
 bool shmb_thread_nobody_asked(void)
 {
-	return thread_nobody_asked;
+	return thread.nobody_asked;
 }
 
 static int prepare(struct drop_in *d, struct shmb *c)
@@ -143,36 +145,32 @@ static int ask_twice(struct drop_in *d, struct process *process, shmb_deadline d
 	}
 }
 
-/* In a delegated pool, or -EAGAIN. */
+/* In a delegated pool, or -EAGAIN. What of it could be a cancellation point sees to that itself. */
 static int call_delegated(struct drop_in *d)
 {
-	struct process *process = shmb_process_try_lock();
+	struct process *process = shmb_process_borrow();
 	int r;
 
 	if (!process)
 		return -EAGAIN;
 	/* What can't be asked is refused where it is told that nobody was. */
 	r = prepare(d, &process->link) == 0 ? do_delegated(d, &process->link, NULL) : -EAGAIN;
-	if (r != -EAGAIN)
-		shmb_thread_reason_set(r < 0 ? process->link.reason : "");
-	shmb_process_unlock(process, NULL);
+	if (r < 0 && r != -EAGAIN)
+		shmb_thread_reason_set(process->link.reason);
+	shmb_process_give_back(process);
 	return r;
 }
 
-static int call(struct drop_in *d)
+static int call_broker(struct drop_in *d)
 {
-	struct process apart = { 0 };
+	struct process apart; /* a child of vfork's */
 	struct process *process;
-	shmb_deadline deadline;
+	shmb_deadline deadline = shmb_deadline_in(shmb_default_timeout_ms);
 	bool patient = true;
 	_no_cancel_;
-	int r = call_delegated(d);
+	int r = shmb_process_lock(&process, &apart, deadline, &patient);
 
-	thread_nobody_asked = false;
-	if (r != -EAGAIN)
-		return r;
-	deadline = shmb_deadline_in(shmb_default_timeout_ms);
-	r = shmb_process_lock(&process, &apart, deadline, &patient);
+	thread.nobody_asked = false;
 	if (r < 0) {
 		shmb_thread_reason_set(r == -ETIMEDOUT ? "other threads' calls took all the time"
 						       : "no memory");
@@ -183,8 +181,20 @@ static int call(struct drop_in *d)
 	if (r == 0)
 		r = ask_twice(d, process, deadline, patient);
 	shmb_thread_reason_set(r < 0 ? process->link.reason : "");
-	thread_nobody_asked = d->nobody_asked;
+	thread.nobody_asked = d->nobody_asked;
 	shmb_process_unlock(process, &apart);
+	return r;
+}
+
+static int call(struct drop_in *d)
+{
+	int r = call_delegated(d);
+
+	if (r == -EAGAIN)
+		return call_broker(d);
+	thread.nobody_asked = false;
+	if (r >= 0)
+		thread.reason[0] = '\0';
 	return r;
 }
 

@@ -224,10 +224,10 @@ int shmb_give(void *ret, size_t size, const void *structure, size_t known_size, 
 /* As much as fits of proc_pid_status(5) of this thread, with a NUL. 0 or -errno. */
 int shmb_read_status(char *ret, size_t size);
 /*
- * Whether no call of this process's one thread can change its user's and group's ids: all three are
- * one, and it has no capability for it. In a user namespace that it makes, and to which somebody
- * with more rights gives a map of several users, it can: so what is asked of the broker is asked as
- * who it is then in any case.
+ * Whether no call of this process's threads can change their user's and group's ids: all three of
+ * all of them are this thread's effective ones, and none has a capability for it. In a user
+ * namespace that one makes, and to which somebody with more rights gives a map of several users, it
+ * can: so what is asked of the broker is asked as who it is then in any case.
  */
 bool shmb_ids_are_fixed(void);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The drop-ins' connection and its place in memory, which a forked child finds empty. */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -87,8 +89,10 @@ static void process_start(struct process *process, pid_t self)
 	atomic_store(&process->pid, self);
 }
 
+/* What is large of it is set here alone, where it is needed. */
 static void process_start_apart(struct process *apart, pid_t self)
 {
+	memset(apart, 0, offsetof(struct process, link));
 	shmb_init(&apart->link, shmb_default_timeout_ms);
 	atomic_store(&apart->pid, self);
 }
@@ -113,6 +117,7 @@ int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline
 	r = lock_until(process, deadline, patient);
 	if (r < 0)
 		return r;
+	atomic_store(&process->is_locked, true);
 	if (process->pid == 0)
 		process_start(process, self);
 	process->link.timeout_ms = shmb_default_timeout_ms;
@@ -121,21 +126,64 @@ int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline
 	return 0;
 }
 
-struct process *shmb_process_try_lock(void)
+/* The order counts in this thread alone, as a child of vfork leaves it behind. */
+static void note_borrower(struct process *process, pthread_t borrower)
 {
-	struct process *process = atomic_load(&shared);
+	atomic_store_explicit(&process->borrower, borrower, memory_order_release);
+}
 
-	if (!process || pthread_mutex_trylock(&process->lock) != 0)
+/* One thread has nobody to keep out but itself, in a signal's handler. */
+static bool is_in_use(const struct process *process)
+{
+	return atomic_load_explicit(&process->is_locked, memory_order_relaxed) ||
+	       atomic_load_explicit(&process->borrower, memory_order_relaxed) != 0;
+}
+
+static bool begin_to_borrow(struct process *process)
+{
+	bool with_lock = !__libc_single_threaded;
+
+	if (with_lock ? pthread_mutex_trylock(&process->lock) != 0 : is_in_use(process))
+		return false;
+	/* Who it is counts for the lock alone. */
+	note_borrower(process, with_lock ? pthread_self() : 1);
+	process->is_borrowed_locked = with_lock;
+	return true;
+}
+
+static void end_borrowing(struct process *process)
+{
+	note_borrower(process, 0);
+	if (process->is_borrowed_locked)
+		pthread_mutex_unlock(&process->lock);
+}
+
+struct process *shmb_process_borrow(void)
+{
+	struct process *process = atomic_load_explicit(&shared, memory_order_acquire);
+
+	if (!process || !begin_to_borrow(process))
 		return NULL;
-	atomic_store(&process->borrower, pthread_self());
 	/* Where the kernel couldn't mark it for that a forked child has the parent's. */
 	if (process->pid != 0 && !shmb_is_other_process(process->link.pid) &&
 	    process->link.delegation.directories.read_only >= 0 &&
 	    (process->link.ids_are_fixed || shmb_is_as_connected(&process->link)))
 		return process;
-	atomic_store(&process->borrower, 0);
-	pthread_mutex_unlock(&process->lock);
+	end_borrowing(process);
 	return NULL;
+}
+
+/* A forked child closes them, and hasn't got the page. */
+static void leave_to_child(const struct process *process)
+{
+	inherited.directories = process->link.delegation.directories;
+	inherited.directories.page = NULL;
+}
+
+void shmb_process_give_back(struct process *process)
+{
+	leave_to_child(process);
+	end_borrowing(process);
 }
 
 void shmb_process_unlock(struct process *process, struct process *apart)
@@ -145,9 +193,8 @@ void shmb_process_unlock(struct process *process, struct process *apart)
 		shmb_directories_close(&apart->link.delegation.directories);
 		return;
 	}
-	inherited.directories = process->link.delegation.directories;
-	/* A child hasn't got that. */
-	inherited.directories.page = NULL;
+	leave_to_child(process);
+	atomic_store(&process->is_locked, false);
 	atomic_store(&process->borrower, 0);
 	pthread_mutex_unlock(&process->lock);
 }

@@ -14,7 +14,9 @@
 struct process {
 	pthread_mutex_t lock;	     /* all zero is an open one */
 	_Atomic pid_t pid;	     /* whose connection it is; 0: nobody's yet */
-	_Atomic(pthread_t) borrower; /* of the lock, by shmb_process_try_lock(); 0: none */
+	_Atomic(pthread_t) borrower; /* by shmb_process_borrow(); 0: none */
+	_Atomic bool is_locked;	     /* by shmb_process_lock() */
+	bool is_borrowed_locked;     /* with the lock, as there are several threads */
 	dev_t dev; /* which socket it is: the program may have put another under its number */
 	ino_t ino;
 	struct shmb link;
@@ -27,14 +29,17 @@ struct process {
  */
 int shmb_process_lock(struct process **ret, struct process *apart, shmb_deadline deadline,
 		      bool *patient);
+void shmb_process_unlock(struct process *process, struct process *apart);
+
 /*
  * The same for what needs no broker, where another call has had a delegation: NULL where that isn't
- * so, or another thread has it now. A child of vfork may use it: the directory is its own, too. If
- * it is killed meanwhile the thread that made it, as which it counts, has the lock at its next
- * call; to ask here whether one is such a child would be one more system call for all.
+ * so, or another thread has it now; in a process of one thread without the lock. A child of vfork
+ * may use it: the directory is its own, too. If it is killed meanwhile the thread that made it, as
+ * which it counts, has it at its next call; to ask here whether one is such a child would be one
+ * more system call for all.
  */
-struct process *shmb_process_try_lock(void);
-void shmb_process_unlock(struct process *process, struct process *apart);
+struct process *shmb_process_borrow(void);
+void shmb_process_give_back(struct process *process);
 
 /*
  * Makes sure that there is a connection, that it is still ours, and made with the ids of now. 0 or

@@ -430,7 +430,7 @@ static int lose_a_child(void *argument)
 	pid = vfork();
 	if (pid == 0)
 		/* As if it were killed here. */
-		_exit(shmb_process_try_lock() ? 0 : 1);
+		_exit(shmb_process_borrow() ? 0 : 1);
 	EXPECT(waitpid(pid, &status, 0) == pid && status == 0);
 	EXPECT(touch("/x") == 0);
 	EXPECT(touch("/y") == 0);

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "client/internal.h"
@@ -251,9 +252,66 @@ static int never_fixed_by_half_a_line(void *argument)
 	return 0;
 }
 
+#define BESIDE 8
+
+struct beside {
+	pthread_barrier_t begin, end;
+	bool gives_up;
+	uid_t uid; /* (uid_t)-1: as it is */
+};
+
+static void *be_beside(void *argument)
+{
+	struct beside *beside = argument;
+	struct creds_caps caps;
+
+	/* For this thread alone, which setresuid(3) is not. */
+	if (beside->uid != (uid_t)-1) {
+		creds_caps_get(&caps);
+		caps.effective = caps.permitted;
+		creds_caps_set(&caps);
+		if (syscall(SYS_setresuid, beside->uid, beside->uid, beside->uid) < 0)
+			abort();
+	}
+	if (beside->gives_up)
+		creds_drop_capabilities(0);
+	pthread_barrier_wait(&beside->begin);
+	pthread_barrier_wait(&beside->end);
+	return NULL;
+}
+
+/* Capabilities and ids are each thread's own: all but the last two are ordinary. */
+static int fixed_when_all_threads_have_given_up(void *argument)
+{
+	struct beside beside[BESIDE];
+	pthread_t thread[BESIDE];
+
+	(void)argument;
+	EXPECT(prctl(PR_SET_KEEPCAPS, 1) == 0);
+	EXPECT(setresgid(OTHER_UID, OTHER_UID, OTHER_UID) == 0);
+	EXPECT(setresuid(OTHER_UID, OTHER_UID, OTHER_UID) == 0);
+	for (int i = 0; i < BESIDE; i++) {
+		beside[i].gives_up = i < BESIDE - 1;
+		beside[i].uid = i == BESIDE - 2 ? OTHER_UID + 1 : (uid_t)-1;
+		EXPECT(pthread_barrier_init(&beside[i].begin, NULL, 2) == 0);
+		EXPECT(pthread_barrier_init(&beside[i].end, NULL, 2) == 0);
+		EXPECT(pthread_create(&thread[i], NULL, be_beside, &beside[i]) == 0);
+		pthread_barrier_wait(&beside[i].begin);
+	}
+	EXPECT(creds_drop_capabilities(0) == 0);
+	for (int i = BESIDE - 1; i >= 0; i--) {
+		EXPECT(shmb_ids_are_fixed() == (i < BESIDE - 2));
+		pthread_barrier_wait(&beside[i].end);
+		pthread_join(thread[i], NULL);
+	}
+	return 0;
+}
+
 START_TEST(ids_are_fixed_where_no_call_can_change_them)
 {
 	TEST_NEEDS(test_is_root(), "root");
+	ck_assert_int_eq(
+		test_run_as((uid_t)-1, 0, NULL, 0, fixed_when_all_threads_have_given_up, NULL), 0);
 	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, never_fixed_by_half_a_line, NULL), 0);
 	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, fixed_when_all_are_given_up, NULL), 0);
 	ck_assert_int_eq(test_run_as((uid_t)-1, 0, NULL, 0, not_fixed_with_one_saved, NULL), 0);

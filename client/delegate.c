@@ -260,6 +260,32 @@ static bool are_directories(const struct fdlist *fds, uint32_t flags)
 	return fds->count == count + 1 && fds->kind[count] == WIRE_FD_PAGE;
 }
 
+/* Whoever else owns the directory could make who opens there wait without end. */
+static bool is_trusted(int directory)
+{
+	struct stat st;
+
+	return fstat(directory, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid());
+}
+
+/*
+ * Takes the name of the waypoint from the texts, and by it the way. false: it is none. *size is
+ * what is left of them.
+ */
+static bool take_way(struct shmb_delegation *d, const char **texts, size_t *size)
+{
+	size_t name_size = strnlen(*texts, *size);
+
+	if (name_size == *size || name_size >= WAYPOINT_SIZE || memchr(*texts, '/', name_size) ||
+	    strncmp(*texts, WAYPOINT_PREFIX, sizeof(WAYPOINT_PREFIX) - 1) != 0)
+		return false;
+	if (is_trusted(d->directories.read_only))
+		d->way_size = (size_t)snprintf(d->way, sizeof(d->way), "%s/../", *texts);
+	*texts += name_size + 1;
+	*size -= name_size + 1;
+	return true;
+}
+
 /* 0, -EPROTO: a reply that can't be, or -EAGAIN: one that this process doesn't use. */
 static int take(struct shmb *c, struct shmb_reply *reply)
 {
@@ -269,16 +295,22 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 		uint32_t flags, changes;
 		uint64_t generation;
 	} body;
+	const char *texts;
+	size_t size;
 	int r;
 
 	_Static_assert(sizeof(body) ==
 			       sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply),
 		       "the reply's own part");
 	if (reply->more || reply->body_size < head ||
-	    reply->body_size - head > sizeof(d->elsewhere) ||
+	    reply->body_size - head > sizeof(d->elsewhere) + WAYPOINT_SIZE ||
 	    (reply->body_size > head && reply->body[reply->body_size - 1] != 0))
 		return shmb_broken(c, "a delegation that can't be");
 	memcpy(&body, reply->body, head);
+	texts = reply->body + head;
+	size = reply->body_size - head;
+	if (size > sizeof(d->elsewhere) && !(body.flags & WIRE_DELEGATE_OWN))
+		return shmb_broken(c, "a delegation that can't be");
 	if (!are_directories(&reply->fds, body.flags))
 		return shmb_broken(c, "a delegation without its directories");
 	r = take_directories(&d->directories, &reply->fds, body.flags);
@@ -288,8 +320,13 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 		return r;
 	d->generation = (int64_t)body.generation;
 	d->changes = body.changes;
-	d->elsewhere_size = reply->body_size - head;
-	memcpy(d->elsewhere, reply->body + head, d->elsewhere_size);
+	d->way_size = 0;
+	if (body.flags & WIRE_DELEGATE_OWN && !take_way(d, &texts, &size)) {
+		shmb_directories_close(&d->directories);
+		return shmb_broken(c, "a delegation without its waypoint");
+	}
+	d->elsewhere_size = size;
+	memcpy(d->elsewhere, texts, size);
 	return 0;
 }
 
@@ -340,14 +377,20 @@ static int check(struct shmb *c, const int *directory, bool is_known, struct shm
 }
 
 /* Whether a name is ours to look at. */
-static bool is_ours(const struct shmb_delegation *d, struct name name, char text[WIRE_NAME_MAX + 1])
+static bool is_ours(const struct shmb_delegation *d, const char *name)
+{
+	for (size_t at = 0; at < d->elsewhere_size; at += strlen(d->elsewhere + at) + 1)
+		if (glob_match(d->elsewhere + at, name))
+			return false;
+	return true;
+}
+
+static bool take_name(const struct shmb_delegation *d, struct name name,
+		      char text[WIRE_NAME_MAX + 1])
 {
 	memcpy(text, name.text, name.size);
 	text[name.size] = 0;
-	for (size_t at = 0; at < d->elsewhere_size; at += strlen(d->elsewhere + at) + 1)
-		if (glob_match(d->elsewhere + at, text))
-			return false;
-	return true;
+	return is_ours(d, text);
 }
 
 /* Without O_TRUNC: what has the name is looked at first. Never blocks at a FIFO or a lease, which
@@ -364,22 +407,59 @@ static uint64_t kernel_flags(uint32_t flags)
 }
 
 /*
- * Never what is mounted over the name: a broker can do that in a directory of its own making, and
- * openat(2) would go there (openat2(2) is Linux 5.6; where it is forbidden the broker is asked).
+ * Never what is mounted over the name, or linked to: a broker can do that in a directory of its own
+ * making, and openat(2) would go there (openat2(2) is Linux 5.6; where it is forbidden the broker
+ * is asked).
  */
-static int open_beneath(int directory, const char *name, uint32_t flags, mode_t mode)
+static int open_beneath(int directory, const char *path, uint64_t flags, mode_t mode)
 {
 	struct open_how how = {
-		.flags = kernel_flags(flags),
-		.mode = flags & WIRE_CREATE ? mode & 0777 : 0,
-		.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
+		.flags = flags,
+		.mode = flags & O_CREAT ? mode & 0777 : 0,
+		.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
 	};
-	long fd;
 
-	do {
-		fd = syscall(SYS_openat2, directory, name, &how, sizeof(how));
-	} while (fd < 0 && errno == EINTR);
-	return (int)fd;
+	return (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));
+}
+
+/* Ends the path. Names with a dot first are looked at elsewhere. */
+static bool end_path(const struct shmb_delegation *d, const char *name, char *path)
+{
+	char *end = path + d->way_size;
+	size_t size = 0;
+
+	memcpy(path, d->way, d->way_size);
+	while (*name == '/')
+		name++;
+	if (*name == '.' || *name == 0)
+		return false;
+	while ((end[size] = name[size]) != 0)
+		if (name[size] == '/' || ++size > WIRE_NAME_MAX)
+			return false;
+	return is_ours(d, end);
+}
+
+bool shmb_prepare_at_once(struct shmb_at_once *ret, const struct shmb *c, const char *name,
+			  int oflag, mode_t mode)
+{
+	const int known = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+	const struct shmb_delegation *d = &c->delegation;
+	bool only_reads = (oflag & (O_ACCMODE | O_CREAT | O_TRUNC)) == O_RDONLY;
+
+	if (d->way_size == 0 || (oflag & O_ACCMODE) == O_ACCMODE || oflag & ~known ||
+	    (!only_reads && (oflag & O_ACCMODE) == O_RDONLY) || !is_as_it_was(d))
+		return false;
+	ret->directory = only_reads ? d->directories.read_only : d->directories.writable;
+	ret->flags = (unsigned)oflag | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
+	ret->mode = mode;
+	return end_path(d, name, ret->path);
+}
+
+int shmb_open_at_once(const struct shmb_at_once *at_once)
+{
+	int fd = open_beneath(at_once->directory, at_once->path, at_once->flags, at_once->mode);
+
+	return fd < 0 ? -EAGAIN : fd;
 }
 
 /* What only says that the broker has more rights than we, or knows better what this is. */
@@ -469,9 +549,11 @@ int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t
 	r = check(c, directory, is_known, time);
 	if (r < 0)
 		return r;
-	if (!is_ours(d, wanted->name, text))
+	if (!take_name(d, wanted->name, text))
 		return -EAGAIN;
-	fd = open_beneath(*directory, text, wire->flags, mode);
+	do {
+		fd = open_beneath(*directory, text, kernel_flags(wire->flags), mode);
+	} while (fd < 0 && errno == EINTR);
 	r = fd < 0 ? -errno : 0;
 	if (r == 0 && settle(d, fd, wire->flags))
 		return fd;
@@ -491,7 +573,7 @@ int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *ti
 
 	if (r < 0)
 		return r;
-	if (!is_ours(d, name, text))
+	if (!take_name(d, name, text))
 		return -EAGAIN;
 	/* A name, whatever is mounted over it. */
 	if (unlinkat(d->directories.writable, text, 0) == 0)

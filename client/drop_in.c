@@ -222,7 +222,32 @@ bool shmb_supported(void)
 	return shmb_look_for_broker() == 0;
 }
 
-int shmb_shm_open(const char *name, int oflag, mode_t mode)
+/* A descriptor, with errno kept, or -1. */
+static int open_at_once(const char *name, int oflag, mode_t mode)
+{
+	struct process *process = shmb_process_borrow();
+	struct shmb_at_once at_once;
+	bool is_ready;
+	int saved, fd;
+
+	if (!process)
+		return -1;
+	is_ready = shmb_prepare_at_once(&at_once, &process->link, name, oflag, mode);
+	shmb_process_give_back(process);
+	if (!is_ready)
+		return -1;
+	saved = errno;
+	fd = shmb_open_at_once(&at_once);
+	if (fd < 0) {
+		errno = saved;
+		return -1;
+	}
+	thread.nobody_asked = false;
+	thread.reason[0] = '\0';
+	return fd;
+}
+
+static __attribute__((noinline)) int open_by_asking(const char *name, int oflag, mode_t mode)
 {
 	struct drop_in d = {
 		.kind = DROP_IN_OPEN,
@@ -231,6 +256,13 @@ int shmb_shm_open(const char *name, int oflag, mode_t mode)
 	};
 
 	return call_posix(&d);
+}
+
+int shmb_shm_open(const char *name, int oflag, mode_t mode)
+{
+	int fd = open_at_once(name, oflag, mode);
+
+	return fd >= 0 ? fd : open_by_asking(name, oflag, mode);
 }
 
 int shmb_shm_unlink(const char *name)

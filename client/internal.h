@@ -17,6 +17,7 @@
 #include "proto/name.h"
 #include "proto/packet.h"
 #include "proto/protocol.h"
+#include "proto/waypoint.h"
 
 #define SHMB_NO_TIMEOUT "a timeout is -1 or a number of milliseconds"
 #define SHMB_REASON_SIZE 512   /* bytes, the NUL included */
@@ -42,6 +43,8 @@ struct shmb_delegation {
 	int64_t generation; /* its time of access, as long as it is delegated so */
 	uint32_t changes;   /* the page's, when it was last looked at */
 	time_t looked;	    /* and when that was, CLOCK_MONOTONIC_COARSE in s */
+	size_t way_size;    /* 0: none */
+	char way[WAYPOINT_SIZE + sizeof("/../")]; /* before a name: found in the directory alone */
 	size_t elsewhere_size;
 	char elsewhere[1024]; /* patterns of names that are the broker's to open, each with its NUL
 			       */
@@ -173,6 +176,22 @@ struct shmb_wanted;
 int shmb_delegated_open(struct shmb *c, const struct shmb_wanted *wanted, mode_t mode,
 			struct shmb_time *time);
 int shmb_delegated_unlink(struct shmb *c, struct name name, struct shmb_time *time);
+/*
+ * What is a shm_open(3) there, and nothing else, in one system call: where nobody else ever had a
+ * part in the pool, so that all who could stand in the way by a FIFO or by a lease on an object are
+ * the caller's own, as they are in a directory of his. It is made ready by the one, and done by the
+ * other when nothing of c is needed any more, as it may wait. A descriptor, or -EAGAIN: the long
+ * way tells.
+ */
+struct shmb_at_once {
+	int directory; /* whatever its number means by then: the path is found in the right one */
+	uint64_t flags;
+	mode_t mode;
+	char path[WAYPOINT_SIZE + sizeof("/../") + WIRE_NAME_MAX];
+};
+bool shmb_prepare_at_once(struct shmb_at_once *ret, const struct shmb *c, const char *name,
+			  int oflag, mode_t mode);
+int shmb_open_at_once(const struct shmb_at_once *at_once);
 /* Closes what they still are, unless a number means something else by now. */
 void shmb_directories_close(struct shmb_directories *d);
 

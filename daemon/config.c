@@ -294,6 +294,27 @@ static int resolve_rule(struct loader *loader, struct rule_config *rule,
 	return 0;
 }
 
+/* Whether somebody else could have a part in what a rule delegates of a pool: a sandbox is that. */
+static void find_alone(struct config *config)
+{
+	for (size_t i = 0; i < config->rule_count; i++) {
+		const struct rule_config *rule = &config->rule[i];
+
+		if (rule->delegate)
+			config->pool[rule->pool].alone = config->pool[rule->pool].per ==
+								 POOL_PER_USER ||
+							 config->pool[rule->pool].per ==
+								 POOL_PER_APP;
+	}
+	for (size_t i = 0; i < config->rule_count; i++) {
+		const struct rule_config *rule = &config->rule[i];
+		bool of_sandboxes = !rule->has_sandboxed || rule->sandboxed;
+
+		if (rule->allow && of_sandboxes && config->pool[rule->pool].per == POOL_PER_USER)
+			config->pool[rule->pool].alone = false;
+	}
+}
+
 /* What can only be said when all files are read. */
 static int resolve(struct loader *loader)
 {
@@ -309,6 +330,8 @@ static int resolve(struct loader *loader)
 		r = check_twice(loader, rules, true);
 	for (size_t i = 0; r >= 0 && i < config->rule_count; i++)
 		r = resolve_rule(loader, &config->rule[i], &loader->reference[i], pools);
+	if (r >= 0)
+		find_alone(config);
 	return r;
 }
 

@@ -38,6 +38,8 @@ struct pool_config {
 	uint64_t objects;	     /* made: > 0 */
 	bool exec;
 	char *huge, *mpol; /* as tmpfs takes them; NULL: not given */
+	bool alone; /* what a rule delegates of it is one user's or one app's, and no sandbox's
+		       beside */
 };
 
 enum right {

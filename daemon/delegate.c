@@ -64,6 +64,16 @@ static bool append_patterns(const struct view *view, const struct rule *rest, st
 	return true;
 }
 
+/* Whether all who ever had a part in it are the caller's own. */
+static bool is_own(const struct caller *caller, struct instance *instance)
+{
+	/* A root who makes contexts makes them for others. */
+	if (instance->pool->config.per == POOL_PER_APP &&
+	    (caller->peer.maker.uid == 0 || caller->peer.ids.uid != caller->peer.maker.uid))
+		return false;
+	return store_begin_waypoint(instance);
+}
+
 /* A descriptor to give away, with nothing shared with ours. 0 or an errno. */
 static int append_directory(int directory, struct reply *reply)
 {
@@ -76,13 +86,13 @@ static int append_directory(int directory, struct reply *reply)
 
 /* Its twin, the directory where the rule writes, the page, and what the library has to know. 0 or
  * an errno. */
-static int append_directories(struct broker *broker, struct instance *instance, bool is_writable,
+static int append_directories(struct broker *broker, struct instance *instance, uint32_t flags,
 			      struct reply *reply)
 {
 	struct {
 		uint32_t flags, changes;
 		uint64_t generation;
-	} body = { .flags = is_writable ? WIRE_DELEGATE_WRITE : 0 };
+	} body = { .flags = flags };
 	_cleanup_close_ int page = -EBADF;
 	int64_t generation;
 	int error = store_generation(broker->store, instance, &generation);
@@ -96,8 +106,10 @@ static int append_directories(struct broker *broker, struct instance *instance, 
 		body.changes = validity_changes(store_validity(broker->store));
 	}
 	reply_append(reply, &body, sizeof(body));
+	if (flags & WIRE_DELEGATE_OWN)
+		reply_append(reply, instance->waypoint, strlen(instance->waypoint) + 1);
 	error = append_directory(instance->read_only, reply);
-	if (error == 0 && is_writable)
+	if (error == 0 && flags & WIRE_DELEGATE_WRITE)
 		error = append_directory(instance->writable, reply);
 	/* Without it a library asks the kernel before each use. */
 	if (error == 0 && page >= 0)
@@ -112,6 +124,7 @@ int operation_delegate(struct broker *broker, struct caller *caller, const struc
 {
 	const struct rule *rule = delegating_rule(caller), *other;
 	struct instance *instance;
+	uint32_t flags = 0;
 	int error;
 
 	if (request->options || request->text_size > 0)
@@ -132,7 +145,11 @@ int operation_delegate(struct broker *broker, struct caller *caller, const struc
 		return reply_fail(reply, EOPNOTSUPP,
 				  "that pool \"%s\" is delegated can't be noted: %s",
 				  instance->pool->config.name, strerror(error));
-	error = append_directories(broker, instance, rule->config->allow == RIGHT_ALL, reply);
+	if (rule->config->allow == RIGHT_ALL)
+		flags |= WIRE_DELEGATE_WRITE;
+	if (is_own(caller, instance))
+		flags |= WIRE_DELEGATE_OWN;
+	error = append_directories(broker, instance, flags, reply);
 	if (error)
 		return reply_fail(reply, error, "%s", strerror(error));
 	if (append_patterns(caller->view, rule, reply)) {

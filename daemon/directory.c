@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/fd.h"
-#include "proto/name.h"
+#include "proto/waypoint.h"
 
 /* How deep it goes at once: a descriptor each. */
 #define DEPTH_MAX 100
@@ -57,7 +57,13 @@ static bool is_unfinished(int directory, const char *name)
 		st.st_blocks == 0 && (st.st_mode & DIRECTORY_UNFINISHED));
 }
 
-static void sweep(int directory, bool (*is_left)(int directory, const char *name))
+static bool is_waypoint(int directory, const char *name)
+{
+	(void)directory;
+	return strncmp(name, WAYPOINT_PREFIX, sizeof(WAYPOINT_PREFIX) - 1) == 0;
+}
+
+static void sweep(int directory, bool (*is_left)(int directory, const char *name), int flags)
 {
 	DIR *listing = directory_list(directory);
 	const struct dirent *entry;
@@ -66,18 +72,23 @@ static void sweep(int directory, bool (*is_left)(int directory, const char *name
 		return;
 	while ((entry = readdir(listing)))
 		if (is_left(directory, entry->d_name))
-			unlinkat(directory, entry->d_name, 0);
+			unlinkat(directory, entry->d_name, flags);
 	closedir(listing);
 }
 
 void directory_sweep(int directory)
 {
-	sweep(directory, is_hidden);
+	sweep(directory, is_hidden, 0);
 }
 
 void directory_sweep_own(int directory)
 {
-	sweep(directory, is_unfinished);
+	sweep(directory, is_unfinished, 0);
+}
+
+void directory_sweep_waypoints(int directory)
+{
+	sweep(directory, is_waypoint, AT_REMOVEDIR);
 }
 
 /*

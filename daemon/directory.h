@@ -24,6 +24,9 @@ void directory_sweep(int directory);
  */
 void directory_sweep_own(int directory);
 
+/* Removes those of the process before, of which this one doesn't know the names. */
+void directory_sweep_waypoints(int directory);
+
 /*
  * Removes everything in a private pool's root, whatever clients made there, with the broker's own
  * credentials, which must be in force, and its makers'. What is large is freed by who closes for

@@ -288,9 +288,13 @@ static int make_sealed(struct broker *broker, struct caller *caller, const struc
 		*ret_why = too_many_sealed;
 	if (error == EOPNOTSUPP)
 		*ret_why = "this machine can't seal";
-	if (error == 0)
-		store_keep_aside(&caller->aside);
-	return error;
+	if (error)
+		return error;
+	store_keep_aside(&caller->aside);
+	/* What holds its name is no object, for whoever opens there: so he is to look. */
+	creds_reset(&broker->creds);
+	store_end_waypoint(target->instance);
+	return 0;
 }
 
 static int keep_sealed(struct broker *broker, struct caller *caller, const struct request *request,

@@ -100,6 +100,7 @@ struct instance *instance_new(struct store *store, struct pool *pool, const stru
 	instance->pool = pool;
 	instance->number = ++store->last_number;
 	instance->owner_uid = owner->uid;
+	instance->alone = pool->config.alone;
 	instance->writable = instance->read_only = instance->mount = -EBADF;
 	instance->idle_ms = IDLE_MS;
 	instance->last_used_ms = store->now_ms;
@@ -182,11 +183,8 @@ int instance_ask(struct store *store, struct instance *instance, enum keeper_ope
 			       .operation = operation,
 			       .for_apply = for_apply };
 	request.id = task->id;
-	/* What is made by itself in a pool that is gone would be nowhere; a mount of it ends. */
-	if (operation == KEEPER_RELEASE) {
-		store_disclaim(store, instance);
-		instance->mount = fd_close(instance->mount);
-	}
+	if (operation == KEEPER_RELEASE)
+		instance_prepare_release(store, instance);
 	error = keeper_send(store->keeper, &request);
 	if (error < 0) {
 		free(task);

@@ -21,6 +21,7 @@
 #include "daemon/quota.h"
 #include "daemon/state.h"
 #include "daemon/watch.h"
+#include "proto/waypoint.h"
 
 struct store;
 
@@ -73,6 +74,8 @@ struct instance {
 	uid_t directory_uid;	 /* who owns the root directory, and its group */
 	gid_t directory_gid;
 	bool was_lent;			     /* and so has names that sandboxes made */
+	bool alone;			     /* as its pool, from its beginning */
+	char waypoint[WAYPOINT_SIZE];	     /* the name of the one that it has; "": none */
 	bool broker_only;		     /* nobody but the broker makes names in it */
 	int64_t generation;		     /* of its delegations; 0: none by this process */
 	int mount;			     /* for the next whom it is lent to, or -EBADF */
@@ -184,6 +187,14 @@ int store_get(struct store *store, struct pool *pool, const struct owner *owner,
 	      const struct config_limits *limits, struct instance **ret);
 /* Others than the broker will make names in an instance from now on: 0 or an errno. */
 int store_open_up(struct store *store, struct instance *instance);
+/*
+ * Makes the waypoint of an instance that is alone and has no sealed objects, with the broker's own
+ * credentials, if it isn't there. Whether it is: it counts as an object until the last one is
+ * sealed, somebody else may have a part in the instance, or that is released.
+ */
+bool store_begin_waypoint(struct instance *instance);
+/* Whoever opens by it looks from then on. With the broker's own credentials. */
+void store_end_waypoint(struct instance *instance);
 /* Whoever has its directory delegated asks anew before the next use. */
 void store_disclaim(struct store *store, struct instance *instance);
 /* Of all delegations. */
@@ -217,6 +228,12 @@ void store_find_aside(struct instance *instance, uint64_t bytes);
 /* fstatfs(2) of an instance, with what is set aside counted as used. 0 or -errno. */
 struct statfs;
 int store_usage(const struct instance *instance, struct statfs *ret);
+
+/* How many objects, or files of anybody's, are in it, of how many; fs as from store_usage(). */
+struct store_objects {
+	uint64_t count, limit;
+};
+struct store_objects store_objects(const struct instance *instance, const struct statfs *fs);
 
 /* All instances in the order of listings: the first for NULL, NULL behind the last. */
 struct instance *store_each(struct store *store, struct instance *before);

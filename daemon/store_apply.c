@@ -469,6 +469,9 @@ static void commit(struct store *store)
 		instance_conform(store, i, false);
 		/* Other rules may decide by now. */
 		store_disclaim(store, i);
+		store_end_waypoint(i);
+		if (!i->pool->config.alone)
+			instance_share(store, i);
 	}
 }
 

@@ -78,6 +78,7 @@ static int empty(struct store *store, struct pool *pool, struct creds *creds, st
 			continue;
 		if (directory_remove_all(i->writable, creds, loop) < 0)
 			error = -ENOTEMPTY;
+		*i->waypoint = '\0';
 		if (i->state == INSTANCE_READY && instance_is_releasable(i) &&
 		    store->apply.phase == APPLY_NONE &&
 		    instance_ask(store, i, KEEPER_RELEASE, false) == 0)

@@ -5,9 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <syslog.h>
 #include <time.h>
 
@@ -89,6 +92,67 @@ int store_open_up(struct store *store, struct instance *instance)
 	instance->was_lent = error == 0;
 	instance->broker_only = error != 0;
 	return error;
+}
+
+static bool name_waypoint(char ret[static WAYPOINT_SIZE])
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return false;
+	snprintf(ret, WAYPOINT_SIZE, WAYPOINT_PREFIX "%016" PRIx64, random);
+	return true;
+}
+
+bool store_begin_waypoint(struct instance *instance)
+{
+	char name[WAYPOINT_SIZE];
+
+	if (!instance->alone || instance->sealed > 0)
+		return false;
+	/* Nobody is to make anything in it. */
+	if (!*instance->waypoint && name_waypoint(name) &&
+	    mkdirat(instance->writable, name, 0111) == 0)
+		memcpy(instance->waypoint, name, sizeof(name));
+	return *instance->waypoint;
+}
+
+void store_end_waypoint(struct instance *instance)
+{
+	char name[WAYPOINT_SIZE];
+
+	/* Whose owner has put something in it gets another name, under which nobody seeks it. */
+	if (*instance->waypoint &&
+	    unlinkat(instance->writable, instance->waypoint, AT_REMOVEDIR) < 0 &&
+	    name_waypoint(name))
+		renameat(instance->writable, instance->waypoint, instance->writable, name);
+	*instance->waypoint = '\0';
+}
+
+void instance_share(struct store *store, struct instance *instance)
+{
+	int error;
+
+	if (!instance->alone)
+		return;
+	instance->alone = false;
+	error = instance_remember(store, instance);
+	if (error < 0)
+		instance_notice(store, instance, NOTICE_PLAIN, LOG_ERR,
+				"is no longer one's alone, which can't be noted: %s",
+				strerror(-error));
+}
+
+void instance_prepare_release(struct store *store, struct instance *instance)
+{
+	struct statfs fs;
+
+	/* What is made by itself in a pool that is gone would be nowhere; a mount of it ends. */
+	store_disclaim(store, instance);
+	instance->mount = fd_close(instance->mount);
+	if (*instance->waypoint && fstatfs(instance->writable, &fs) == 0 &&
+	    store_objects(instance, &fs).count == 0)
+		store_end_waypoint(instance);
 }
 
 static int lend_failed(struct keeper_failure *ret_why, int error, const char *step)

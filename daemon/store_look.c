@@ -9,13 +9,25 @@
 #define FULL 90
 #define FULL_NO_MORE 80
 
+struct store_objects store_objects(const struct instance *instance, const struct statfs *fs)
+{
+	/* The root directory is an inode, too. */
+	uint64_t ours = *instance->waypoint ? 2 : 1;
+
+	if (fs->f_files < ours)
+		return (struct store_objects){ 0 };
+	return (struct store_objects){
+		.limit = fs->f_files - ours,
+		.count = fs->f_files - fs->f_ffree > ours ? fs->f_files - fs->f_ffree - ours : 0,
+	};
+}
+
 /* In per cent, of bytes or objects, whichever is more. */
-static unsigned fullness(const struct statfs *fs)
+static unsigned fullness(const struct instance *instance, const struct statfs *fs)
 {
 	uint64_t bytes = fs->f_blocks ? (fs->f_blocks - fs->f_bfree) * 100 / fs->f_blocks : 0;
-	/* The root directory is an inode, too. */
-	uint64_t files = fs->f_files > 1 ? (fs->f_files - fs->f_ffree - 1) * 100 / (fs->f_files - 1)
-					 : 0;
+	struct store_objects objects = store_objects(instance, fs);
+	uint64_t files = objects.limit ? objects.count * 100 / objects.limit : 0;
 
 	return (unsigned)(bytes > files ? bytes : files);
 }
@@ -44,9 +56,9 @@ unsigned store_look(struct store *store, uint64_t *ret_objects)
 		if (instance->state != INSTANCE_READY || store_usage(instance, &fs) < 0)
 			continue;
 		count++;
-		if (instance->pool->config.kind == POOL_MADE && fs.f_files > 0)
-			*ret_objects += fs.f_files - fs.f_ffree - 1;
-		full = fullness(&fs);
+		if (instance->pool->config.kind == POOL_MADE)
+			*ret_objects += store_objects(instance, &fs).count;
+		full = fullness(instance, &fs);
 		if (full > FULL && !instance->told_full)
 			instance_notice(store, instance, NOTICE_POOL_FULL, LOG_WARNING,
 					"is %u%% full", full);

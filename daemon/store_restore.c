@@ -21,13 +21,15 @@
 #define FLAG_EXEC 1
 #define FLAG_WAS_LENT 2
 #define FLAG_DROPPED 4
+#define FLAG_ALONE 8
 
 int instance_remember(struct store *store, const struct instance *instance)
 {
 	const struct pool_config *config = &instance->pool->config;
 	const size_t uid_size = sizeof(instance->owner_uid);
 	int flags = (config->exec ? FLAG_EXEC : 0) | (instance->was_lent ? FLAG_WAS_LENT : 0) |
-		    (instance->pool->dropped ? FLAG_DROPPED : 0);
+		    (instance->pool->dropped ? FLAG_DROPPED : 0) |
+		    (instance->alone ? FLAG_ALONE : 0);
 
 	return state_put(store->state, STATE_POOL, instance->number, "%d/%d/%s/%s/%u/%.*s/%s",
 			 config->per, flags, config->huge ? config->huge : NO_TEXT,
@@ -44,7 +46,7 @@ void instance_forget(struct store *store, uint32_t number)
 struct record {
 	struct pool_config config; /* borrows from the value */
 	struct owner owner;
-	bool was_lent, dropped;
+	bool was_lent, dropped, alone;
 };
 
 static char *optional(char *word)
@@ -68,6 +70,7 @@ static bool parse(struct record *ret, char *value)
 	ret->config.exec = flags & FLAG_EXEC;
 	ret->was_lent = flags & FLAG_WAS_LENT;
 	ret->dropped = flags & FLAG_DROPPED;
+	ret->alone = flags & FLAG_ALONE;
 	ret->config.huge = optional(huge);
 	ret->config.mpol = optional(mpol);
 	ret->owner.uid = (uid_t)uid;
@@ -126,6 +129,7 @@ static struct instance *add_instance(struct store *store, const struct record *r
 	store->last_number = last > number ? last : number;
 	if (instance) {
 		instance->was_lent = record->was_lent;
+		instance->alone = record->alone;
 		put_in_order(store, instance);
 	}
 	if (instance && record->config.per != POOL_PER_NONE && !record->dropped)
@@ -192,6 +196,8 @@ static void restore(void *context, uint64_t number, char *value)
 		/* Sandboxes may have such names of their own. */
 		if (!instance->was_lent)
 			directory_sweep_own(instance->writable);
+		else if (instance->alone)
+			directory_sweep_waypoints(instance->writable);
 		instance_ready(store, instance);
 		learn_limits(instance);
 		return;

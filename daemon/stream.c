@@ -397,17 +397,15 @@ static void pool_record(struct broker *broker, struct caller *caller,
 	if (config->mpol)
 		reply_field(reply, "mpol", "%s", config->mpol);
 	if (instance->state == INSTANCE_READY && store_usage(instance, &fs) == 0) {
-		/* The root directory is an inode, too. */
-		uint64_t files = fs.f_files > 0 ? fs.f_files - 1 : 0;
+		struct store_objects objects = store_objects(instance, &fs);
 
 		reply_field(reply, "size", "%llu",
 			    (unsigned long long)fs.f_blocks * (unsigned long long)fs.f_bsize);
 		reply_field(reply, "used", "%llu",
 			    (unsigned long long)(fs.f_blocks - fs.f_bfree) *
 				    (unsigned long long)fs.f_bsize);
-		reply_field(reply, "objects-limit", "%llu", (unsigned long long)files);
-		reply_field(reply, "objects", "%llu",
-			    fs.f_files > 0 ? (unsigned long long)(files - fs.f_ffree) : 0);
+		reply_field(reply, "objects-limit", "%llu", (unsigned long long)objects.limit);
+		reply_field(reply, "objects", "%llu", (unsigned long long)objects.count);
 	}
 	if (instance->why.error)
 		reply_field(reply, "why", "%s: %s; %s", instance->why.step,

@@ -175,11 +175,13 @@ struct wire_delegate_reply {
 	uint32_t flags;	     /* WIRE_DELEGATE_... */
 	uint32_t changes;    /* the page's, as long as nobody need look at the directory */
 	uint64_t generation; /* the directory's st_atim.tv_sec as long as it is delegated so */
+	/* with WIRE_DELEGATE_OWN the name of its waypoint (waypoint.h), ended by a NUL */
 	/* patterns of names that are not, each ended by a NUL */
 };
 
 #define WIRE_DELEGATE_WRITE (1u << 0) /* for writing too, by the second descriptor */
 #define WIRE_DELEGATE_PAGE (1u << 1)  /* with a page, by the last descriptor */
+#define WIRE_DELEGATE_OWN (1u << 2)   /* nobody but the caller and his like ever had a part in it */
 
 /* What that begins with. A whole page of 4096 bytes may be mapped. */
 struct wire_page {

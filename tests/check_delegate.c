@@ -32,7 +32,7 @@ START_TEST(the_broker_is_asked_once)
 	int fd, lowest;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	other = fixture_connect(&fixture);
 	put(c, "/x", "one");
@@ -84,7 +84,7 @@ START_TEST(what_is_more_than_an_open_is_the_brokers)
 	int fd;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	put(c, "/x", "one");
 	/* Names that another rule decides. */
@@ -135,7 +135,7 @@ START_TEST(what_is_no_object_is_not_opened_and_nobody_waits_at_it)
 	int fd;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	put(c, "/x", "one");
 	fd = c->delegation.directories.writable;
@@ -169,7 +169,7 @@ START_TEST(sealed_objects_are_found_where_the_directory_is_delegated)
 	struct shmb *c, *other;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	other = fixture_connect(&fixture);
 	put(c, "/x", "one");
@@ -194,7 +194,7 @@ START_TEST(where_a_rule_only_reads_the_directory_does_no_more)
 	int fd;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	put(c, "/x", "one");
 	fixture_configure(&fixture, reading);
@@ -230,7 +230,7 @@ START_TEST(a_reload_that_takes_it_away_counts_at_once)
 	int kept;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	put(c, "/x", "one");
 	kept = dup(c->delegation.directories.writable);
@@ -264,7 +264,7 @@ START_TEST(a_pool_that_was_released_is_not_written_to)
 	struct shmb *c, *other;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	other = fixture_connect(&fixture);
 	put(c, "/x", "one");
@@ -296,7 +296,7 @@ START_TEST(a_full_pool_is_full)
 	int fd, i;
 
 	NEEDS_TABLE;
-	start(&fixture, all);
+	start(&fixture, all_or_alone[_i]);
 	c = fixture_connect(&fixture);
 	for (i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "/x%d", i);
@@ -305,7 +305,8 @@ START_TEST(a_full_pool_is_full)
 			break;
 		close(fd);
 	}
-	ck_assert_int_eq(i, 16);
+	/* One's own has a directory of the broker's in it. */
+	ck_assert_int_eq(i, 16 - _i);
 	ck_assert_int_eq(fd, -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(shmb_reason(c), "is full"));
 	shmb_disconnect(c);
@@ -371,7 +372,7 @@ static int lose_descriptors(void *argument)
 START_TEST(drop_ins_use_it_whatever_becomes_of_their_descriptors)
 {
 	NEEDS_TABLE;
-	run_beside_broker(lose_descriptors, (void *)test_directory());
+	run_beside_broker(all_or_alone[_i], (uid_t)-1, lose_descriptors, (void *)test_directory());
 }
 END_TEST
 
@@ -408,7 +409,7 @@ START_TEST(it_is_of_who_the_process_is_at_that_moment)
 {
 	NEEDS_TABLE;
 	TEST_NEEDS(test_is_root(), "needs root to be another user");
-	run_beside_broker(change_ids, NULL);
+	run_beside_broker(all_or_alone[_i], (uid_t)-1, change_ids, NULL);
 }
 END_TEST
 
@@ -440,7 +441,7 @@ static int lose_a_child(void *argument)
 START_TEST(a_child_of_vfork_that_is_killed_takes_no_lock_along)
 {
 	NEEDS_TABLE;
-	run_beside_broker(lose_a_child, NULL);
+	run_beside_broker(all_or_alone[_i], (uid_t)-1, lose_a_child, NULL);
 }
 END_TEST
 
@@ -451,20 +452,21 @@ Suite *suite_delegate(void)
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
-	tcase_add_test(tests, the_broker_is_asked_once);
-	tcase_add_test(tests, what_is_more_than_an_open_is_the_brokers);
-	tcase_add_test(tests, what_is_no_object_is_not_opened_and_nobody_waits_at_it);
-	tcase_add_test(tests, sealed_objects_are_found_where_the_directory_is_delegated);
-	tcase_add_test(tests, where_a_rule_only_reads_the_directory_does_no_more);
-	tcase_add_test(tests, a_reload_that_takes_it_away_counts_at_once);
-	tcase_add_test(tests, a_pool_that_was_released_is_not_written_to);
-	tcase_add_test(tests, a_full_pool_is_full);
-	tcase_add_test(tests, drop_ins_use_it_whatever_becomes_of_their_descriptors);
-	tcase_add_test(tests, it_is_of_who_the_process_is_at_that_moment);
-	tcase_add_test(tests, a_child_of_vfork_that_is_killed_takes_no_lock_along);
+	tcase_add_loop_test(tests, the_broker_is_asked_once, 0, 2);
+	tcase_add_loop_test(tests, what_is_more_than_an_open_is_the_brokers, 0, 2);
+	tcase_add_loop_test(tests, what_is_no_object_is_not_opened_and_nobody_waits_at_it, 0, 2);
+	tcase_add_loop_test(tests, sealed_objects_are_found_where_the_directory_is_delegated, 0, 2);
+	tcase_add_loop_test(tests, where_a_rule_only_reads_the_directory_does_no_more, 0, 2);
+	tcase_add_loop_test(tests, a_reload_that_takes_it_away_counts_at_once, 0, 2);
+	tcase_add_loop_test(tests, a_pool_that_was_released_is_not_written_to, 0, 2);
+	tcase_add_loop_test(tests, a_full_pool_is_full, 0, 2);
+	tcase_add_loop_test(tests, drop_ins_use_it_whatever_becomes_of_their_descriptors, 0, 2);
+	tcase_add_loop_test(tests, it_is_of_who_the_process_is_at_that_moment, 0, 2);
+	tcase_add_loop_test(tests, a_child_of_vfork_that_is_killed_takes_no_lock_along, 0, 2);
 	suite_add_tcase(suite, tests);
 	suite_add_tcase(suite, delegate_case_of_hostile());
 	suite_add_tcase(suite, delegate_case_of_drops());
+	suite_add_tcase(suite, delegate_case_of_own());
 	suite_add_tcase(suite, delegate_case_of_rules());
 	suite_add_tcase(suite, delegate_case_of_validity());
 	return suite;

@@ -196,7 +196,7 @@ START_TEST(a_connection_keeps_its_identity)
 {
 	NEEDS_TABLE;
 	TEST_NEEDS(test_is_root(), "needs root to be another user");
-	run_beside_broker(change_ids, NULL);
+	run_beside_broker(all, (uid_t)-1, change_ids, NULL);
 }
 END_TEST
 

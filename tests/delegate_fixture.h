@@ -15,6 +15,7 @@
 
 TCase *delegate_case_of_hostile(void);	/* of check_delegate_hostile.c */
 TCase *delegate_case_of_drops(void);	/* of check_delegate_drop.c */
+TCase *delegate_case_of_own(void);	/* of check_delegate_own.c */
 TCase *delegate_case_of_rules(void);	/* of check_delegate_rules.c */
 TCase *delegate_case_of_validity(void); /* of check_validity.c */
 
@@ -28,6 +29,12 @@ TCase *delegate_case_of_validity(void); /* of check_validity.c */
 #define READ "{ name = \"r\" names = \"/*\" allow = [ \"read\", \"list\" ] pool = \"own\" "
 
 static const char all[] = POOLS "rules: ( " FRAMES ", " SEALS ", " ALL "delegate = true } )\n";
+/* Where each user's is his alone, and no sandbox has a part in it. */
+static const char alone[] = POOLS "rules: ( " FRAMES ",\n"
+				  "{ name = \"s\" names = \"/seal-*\" allow = \"all\" pool = "
+				  "\"own\" sandboxed = false },\n" ALL
+				  "delegate = true sandboxed = false } )\n";
+static const char *const all_or_alone[] = { all, alone };
 
 static inline void start(struct fixture *fixture, const char *config)
 {
@@ -86,13 +93,14 @@ static inline void expect(struct shmb *c, const char *name, const char *content)
 	close(fd);
 }
 
-/* In a process of its own, which must end with 0. */
-static inline void run_beside_broker(int (*function)(void *argument), void *argument)
+/* In a process of its own, which must end with 0; uid -1: as who we are. */
+static inline void run_beside_broker(const char *config, uid_t uid, int (*function)(void *argument),
+				     void *argument)
 {
 	struct fixture fixture;
 
-	start(&fixture, all);
-	ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, function, argument), 0);
+	start(&fixture, config);
+	ck_assert_int_eq(test_run_as(uid, uid, NULL, 0, function, argument), 0);
 	fixture_stop(&fixture);
 }
 

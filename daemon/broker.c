@@ -528,6 +528,9 @@ int broker_restore_pools(struct broker *broker)
 
 	count = store_restore(broker->store);
 	error = count < 0 ? 0 : loans_restore(&broker->loans, broker->store);
+	/* In them the sealed objects have been sought. */
+	if (error == 0)
+		error = broker->sealed.error;
 	return error < 0 ? error : count;
 }
 

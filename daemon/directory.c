@@ -175,7 +175,7 @@ static int remove_below(struct removal *removal, int directory, unsigned depth)
 
 	if (!listing)
 		return -errno;
-	while ((entry = readdir(listing))) {
+	while (errno = 0, (entry = readdir(listing))) {
 		_cleanup_close_ int below = -EBADF;
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -189,6 +189,8 @@ static int remove_below(struct removal *removal, int directory, unsigned depth)
 		    unlinkat(directory, entry->d_name, AT_REMOVEDIR) < 0)
 			error = -ENOTEMPTY;
 	}
+	if (errno)
+		error = -errno;
 	closedir(listing);
 	return error;
 }

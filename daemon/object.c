@@ -131,13 +131,15 @@ static int open_own_regardless(int dir, int writable, const char *name, int flag
 		return -EACCES;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
 	if (chmod(link, (st.st_mode & 07777) | 0600) < 0)
-		return -EACCES;
+		return -errno;
 	fd = openat(dir, name, flags);
 	if (fd < 0)
 		fd = -errno;
 	if (chmod(link, st.st_mode & 07777) < 0) {
+		int error = -errno;
+
 		fd_close(fd);
-		return -EACCES;
+		return error;
 	}
 	return fd;
 }

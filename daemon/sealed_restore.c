@@ -43,8 +43,10 @@ static int revive(struct sealed *sealed)
 	sealed->note = strdup(note);
 	if (!sealed->note)
 		return -ENOMEM;
-	if (!parse(sealed, sealed->note, &uid, &sandboxed) || fstat(sealed->memory, &st) < 0)
+	if (!parse(sealed, sealed->note, &uid, &sandboxed))
 		return -ENOENT;
+	if (fstat(sealed->memory, &st) < 0)
+		return -errno;
 	sealed->size = (uint64_t)st.st_size;
 	sealed->is_sealed = true;
 	/* Without it nobody tells when it is gone: it counts until the next start. */
@@ -100,7 +102,16 @@ static bool is_of(const struct sealed *sealed, struct instance *instance)
 	       store_find(instance->pool, &sealed->owner) == instance;
 }
 
-/* What has this name, opened so that it can be locked, if it is that file. Or -EBADF. */
+/* Says nothing of what is there, and nobody can bring it about by what he puts there. */
+static bool is_want(int error)
+{
+	return error == -ENOMEM || error == -ENFILE || error == -EMFILE || error == -EPERM;
+}
+
+/*
+ * What has this name, opened so that it can be locked, if it is that file: a descriptor; -ENOENT:
+ * it is not; or another -errno: that can't be told now.
+ */
 static int open_holder(const struct sealed_set *all, const struct instance *instance,
 		       const char *name, uint64_t ino)
 {
@@ -108,39 +119,54 @@ static int open_holder(const struct sealed_set *all, const struct instance *inst
 						 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != ino)
-		return -EBADF;
-	return steal_fd(&fd);
+	if (fd < 0)
+		return is_want(fd) ? fd : -ENOENT;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_ino == ino ? steal_fd(&fd) : -ENOENT;
 }
 
-/* false: its name is another's by now, or nobody's. */
-static bool find_holder(struct sealed *sealed, const struct instance *instance)
+/* 0; -ENOENT: its name is another's by now, or nobody's; or another -errno. */
+static int find_holder(struct sealed *sealed, const struct instance *instance)
 {
-	sealed->holder = open_holder(sealed->all, instance, sealed->noted_name, sealed->holder_ino);
-	if (sealed->holder < 0)
-		return false;
+	int fd = open_holder(sealed->all, instance, sealed->noted_name, sealed->holder_ino);
+
+	if (fd < 0)
+		return fd;
+	sealed->holder = fd;
 	flock(sealed->holder, LOCK_EX | LOCK_NB);
 	/* Without it the loss of the name is seen by who asks for it. */
 	sealed_watch_holder(sealed);
-	return true;
+	return 0;
 }
 
-static void attach(struct sealed *sealed, struct instance *instance)
+/* 0 or -errno, as find_holder(). */
+static int attach(struct sealed *sealed, struct instance *instance)
 {
-	if (!find_holder(sealed, instance)) {
-		sealed_forget(sealed);
-		sealed_free(sealed);
-		return;
-	}
+	int error = find_holder(sealed, instance);
+
+	if (error < 0)
+		return error;
 	sealed_belong_to(sealed, instance);
 	store_find_aside(instance, sealed->size);
 	sealed->is_named = sealed_enter(sealed, sealed->noted_name);
-	if (!sealed->is_named) {
-		sealed_free(sealed); /* its note stays, for the next start */
-		return;
-	}
+	if (!sealed->is_named)
+		return -ENOMEM;
 	free(sealed->note);
 	sealed->note = NULL;
+	return 0;
+}
+
+/* Gone for good, or with its note left for the next start. */
+static void give_up(struct sealed *sealed, int error)
+{
+	struct sealed_set *all = sealed->all;
+
+	if (error == -ENOENT)
+		sealed_forget(sealed);
+	else if (!all->error)
+		all->error = error;
+	sealed_free(sealed);
 }
 
 static void remove_holder(const struct sealed_set *all, struct instance *instance, const char *name,
@@ -152,13 +178,15 @@ static void remove_holder(const struct sealed_set *all, struct instance *instanc
 	creds_reset(all->env->creds);
 }
 
-/* One of the process before waits for its pool, which may have this directory, too. */
-static bool is_awaited(const struct sealed_set *all, const struct stat *st)
+/* One of ours has it, or one that waits for its pool, which may have this directory, too. */
+static bool is_ours(const struct sealed_set *all, const struct instance *instance,
+		    const struct stat *st)
 {
 	const struct sealed *sealed;
 
 	LIST_FOREACH (sealed, &all->list, entry)
-		if (sealed->note && sealed->holder_ino == st->st_ino)
+		if (sealed->holder_ino == st->st_ino &&
+		    (sealed->note || sealed->instance == instance))
 			return true;
 	return false;
 }
@@ -182,7 +210,7 @@ static void sweep(struct sealed_set *all, struct instance *instance)
 	while (listing && (entry = readdir(listing))) {
 		if (entry->d_type != DT_REG ||
 		    fstatat(instance->writable, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !is_holder(&st) || is_awaited(all, &st) ||
+		    !is_holder(&st) || is_ours(all, instance, &st) ||
 		    is_somebodys(all, instance, entry->d_name, &st))
 			continue;
 		remove_holder(all, instance, entry->d_name, &st);
@@ -197,11 +225,18 @@ void sealed_ready(struct sealed_set *all, struct instance *instance)
 
 	creds_reset(all->env->creds);
 	for (sealed = LIST_FIRST(&all->list); sealed; sealed = next) {
+		int error;
+
 		next = LIST_NEXT(sealed, entry);
-		if (is_of(sealed, instance))
-			attach(sealed, instance);
+		if (!is_of(sealed, instance))
+			continue;
+		error = attach(sealed, instance);
+		if (error < 0)
+			give_up(sealed, error);
 	}
-	sweep(all, instance);
+	/* What one is to be found by again that hasn't been now is not to go. */
+	if (!all->error)
+		sweep(all, instance);
 }
 
 void sealed_set_done(struct sealed_set *all, bool leave)

@@ -447,10 +447,20 @@ static bool restore_contexts(struct server *server, const struct kept_descriptor
 	return settled;
 }
 
-static unsigned restore_sealed(struct server *server, const struct kept_descriptors *all)
+/* Lost would be what a start goes on without: its holder is nobody's then. */
+static int cant_go_on(const char *what, int error)
 {
-	bool settled = true;
-	unsigned count = 0;
+	log_line(LOG_CRIT,
+		 "%s can't be found again now: %s; nothing of them is lost, the next start tries "
+		 "again",
+		 what, strerror(-error));
+	return error;
+}
+
+/* How many there are, or the first -errno. */
+static int restore_sealed(struct server *server, const struct kept_descriptors *all)
+{
+	int count = 0, first = 0;
 
 	for (size_t i = 0; i < all->sealed_count; i++) {
 		struct kept_sealed *kept = &all->sealed[i];
@@ -458,34 +468,28 @@ static unsigned restore_sealed(struct server *server, const struct kept_descript
 						  steal_fd(&kept->memory));
 
 		count += error == 0;
-		settled &= error == 0 || error == -ENOENT;
 		if (error == -ENOENT && server->setup->sealed_ended)
 			server->setup->sealed_ended(kept->number);
-		else if (error < 0)
-			log_line(
-				LOG_WARNING,
-				"sealed object %u can't be had now: %s; the next start tries again",
-				kept->number, strerror(-error));
+		else if (error < 0 && !first)
+			first = error;
 	}
-	if (settled)
-		broker_sweep_sealed(server->broker);
+	if (first)
+		return first;
+	broker_sweep_sealed(server->broker);
 	return count;
 }
 
 int server_go_on(struct server *server, const struct kept_descriptors *kept)
 {
-	unsigned names, going_on, sealed;
-	int error, pools;
+	unsigned names, going_on;
+	int error, pools, sealed;
 
 	sealed = restore_sealed(server, kept);
+	if (sealed < 0)
+		return cant_go_on("the sealed objects", sealed);
 	pools = broker_restore_pools(server->broker);
-	if (pools < 0) {
-		log_line(LOG_CRIT,
-			 "the private pools can't be found again now: %s; nothing of them is lost, "
-			 "the next start tries again",
-			 strerror(-pools));
-		return pools;
-	}
+	if (pools < 0)
+		return cant_go_on("the private pools", pools);
 	error = server_load(server);
 	if (error < 0)
 		return error;
@@ -495,7 +499,7 @@ int server_go_on(struct server *server, const struct kept_descriptors *kept)
 	if (pools || names || going_on || sealed)
 		log_line(LOG_INFO,
 			 "going on with %d private pools, %u contexts, "
-			 "%u temporary names, %u sealed objects",
+			 "%u temporary names, %d sealed objects",
 			 pools, going_on, names, sealed);
 	return 0;
 }

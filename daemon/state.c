@@ -168,11 +168,28 @@ int state_get(const struct state *state, enum state_kind kind, uint64_t number,
 	return 0;
 }
 
+/* The next of a kind. Whether there is one; at the end *ret_error is 0, or -errno. */
+static bool next_of(DIR *listing, enum state_kind kind, uint64_t *ret_number, int *ret_error)
+{
+	const struct dirent *entry;
+	char *end;
+
+	do {
+		errno = 0;
+		entry = readdir(listing);
+		*ret_error = -errno;
+		if (!entry)
+			return false;
+		*ret_number = strtoull(entry->d_name + 1, &end, 10);
+	} while (entry->d_name[0] != (char)kind || *end);
+	return true;
+}
+
 int state_each(const struct state *state, enum state_kind kind, state_fn function, void *context)
 {
-	int directory = directory_of(state, kind);
+	int directory = directory_of(state, kind), error = 0;
 	char value[STATE_VALUE_MAX + 1];
-	const struct dirent *entry;
+	uint64_t number;
 	DIR *listing;
 
 	if (directory < 0)
@@ -180,18 +197,16 @@ int state_each(const struct state *state, enum state_kind kind, state_fn functio
 	listing = directory_list(directory);
 	if (!listing)
 		return -errno;
-	while ((entry = readdir(listing))) {
-		uint64_t number;
-		char *end;
-
-		if (entry->d_name[0] != (char)kind)
-			continue;
-		number = strtoull(entry->d_name + 1, &end, 10);
-		if (!*end && state_get(state, kind, number, value) == 0)
+	while (error == 0 && next_of(listing, kind, &number, &error)) {
+		error = state_get(state, kind, number, value);
+		if (error == 0)
 			function(context, number, value);
+		/* One that is gone is none. */
+		if (error == -ENOENT)
+			error = 0;
 	}
 	closedir(listing);
-	return 0;
+	return error;
 }
 
 char *state_word(char **value)

@@ -19,6 +19,8 @@ TCase *fault_case_of_calls(void);
 TCase *fault_case_of_pools(void);
 /* Of check_fault_start.c. */
 TCase *fault_case_of_starts(void);
+/* Of check_fault_restart.c. */
+TCase *fault_case_of_restarts(void);
 
 /* In a process of its own, whose end is looked at: says where it went wrong. */
 #define FAULT_EXPECT(condition)                                                                    \

@@ -279,16 +279,21 @@ void kept_done(struct kept *kept)
 		drop_sealed(kept->sealed[0].number);
 }
 
+void kept_by(struct server_setup *setup, struct kept *kept)
+{
+	the_kept = kept;
+	setup->context_made = keep_context;
+	setup->context_ended = drop_context;
+	setup->sealed_made = keep_sealed;
+	setup->sealed_ended = drop_sealed;
+}
+
 static void keep_table(struct fixture *f, struct kept *kept)
 {
 	struct keeper_failure why;
 
-	the_kept = kept;
+	kept_by(&f->setup, kept);
 	f->setup.state = &f->state;
-	f->setup.context_made = keep_context;
-	f->setup.context_ended = drop_context;
-	f->setup.sealed_made = keep_sealed;
-	f->setup.sealed_ended = drop_sealed;
 	if (!keeper_has_table(f->keeper, NULL))
 		return;
 	ck_assert_msg(state_open(&f->state, f->keeper, &why) == 0, "%s", why.step);
@@ -298,12 +303,13 @@ static void keep_table(struct fixture *f, struct kept *kept)
 	kept->mntns = fcntl(keeper_mntns_borrow(f->keeper), F_DUPFD_CLOEXEC, 3);
 }
 
-/* As the service manager passes them. */
-static int go_on(struct fixture *f, const struct kept *kept)
+/* Each is a copy, as the service manager passes them. */
+int kept_go_on(struct server *server, const struct kept *kept)
 {
 	struct kept_context given[sizeof(kept->context) / sizeof(*kept->context)];
 	struct kept_sealed sealed[sizeof(kept->sealed) / sizeof(*kept->sealed)];
 
+	fault_pause();
 	for (size_t i = 0; i < kept->count; i++) {
 		const struct kept_context *context = &kept->context[i];
 
@@ -319,8 +325,9 @@ static int go_on(struct fixture *f, const struct kept *kept)
 			kept->sealed[i].number,
 			fcntl(kept->sealed[i].memory, F_DUPFD_CLOEXEC, 3),
 		};
-	return server_go_on(f->server, &(struct kept_descriptors){ given, kept->count, sealed,
-								   kept->sealed_count });
+	fault_resume();
+	return server_go_on(server, &(struct kept_descriptors){ given, kept->count, sealed,
+								kept->sealed_count });
 }
 
 static void end(struct fixture *f)
@@ -402,7 +409,7 @@ bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 	ck_assert_int_eq(server_new(&f->server, &f->setup), 0);
 	if (how->kept) {
 		server_leave(f->server, true);
-		if (go_on(f, how->kept) < 0) {
+		if (kept_go_on(f->server, how->kept) < 0) {
 			end(f);
 			return false;
 		}

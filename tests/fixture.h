@@ -29,6 +29,9 @@ struct kept {
 };
 #define KEPT_NOTHING ((struct kept){ .userns = -EBADF, .mntns = -EBADF })
 void kept_done(struct kept *kept);
+/* Who keeps what a broker of this setup makes, and what is passed on to it when it begins. */
+void kept_by(struct server_setup *setup, struct kept *kept);
+int kept_go_on(struct server *server, const struct kept *kept);
 
 struct fixture {
 	struct peer_self self;

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Faults of a start that goes on with what the process before left: it has all of it, or less maybe
+ * for itself, or it ends with an error. Nothing is lost for the next one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/internal.h"
+#include "daemon/fd.h"
+#include "tests/confine.h"
+#include "tests/fault_scene.h"
+
+static const char config[] =
+	"pools: { frames: { size = \"1M\" objects = 16 }\n"
+	"         own: { per = \"user\" size = \"64K\" objects = 8 } }\n"
+	"rules: ( { name = \"frames\" names = \"/frames-*\" allow = \"all\" pool = \"frames\" },\n"
+	"  { name = \"own\" names = \"/*\" allow = \"all\" pool = \"own\" delegate = true } )\n";
+
+#define GUARD_S 30 /* only a start that hangs lets this pass */
+/* Two starts each: all of them take minutes with the leak checker. */
+#define STEP (IS_SANITIZED ? 11 : 1)
+
+struct shared {
+	unsigned at;
+	int result;
+	const char *step;
+};
+
+/* What there is to be found again. */
+static void leave_things(struct fixture *f, struct kept *kept, int *hold, char *directory,
+			 size_t directory_size)
+{
+	const struct shmb_context how = { .app = "org.example.one" };
+	struct shmb_how sealed = { .oflag = O_RDWR | O_CREAT,
+				   .mode = 0600,
+				   .size = 4096,
+				   .flags = SHMB_UNPUBLISHED | SHMB_SEALED };
+	struct shmb_how temporary = { .oflag = O_RDWR | O_CREAT,
+				      .mode = 0600,
+				      .flags = SHMB_TEMPORARY };
+	struct shmb *c;
+	int fd;
+
+	fixture_start(f, &(struct fixture_how){
+				 .config = config, .is_user = !test_is_root(), .kept = kept });
+	c = fixture_connect(f);
+	fd = shmb_open(c, "/frames-1", O_RDWR | O_CREAT, 0600);
+	FAULT_EXPECT(fd >= 0 && write(fd, "content", 7) == 7 && close(fd) == 0);
+	fd = shmb_open(c, "/own", O_RDWR | O_CREAT, 0600);
+	FAULT_EXPECT(fd >= 0 && write(fd, "content", 7) == 7 && close(fd) == 0);
+	fd = shmb_open_how(c, "/frames-sealed", &sealed, sizeof(sealed));
+	FAULT_EXPECT(fd >= 0 && write(fd, "content", 7) == 7 && close(fd) == 0);
+	FAULT_EXPECT(shmb_publish(c, "/frames-sealed", 0) == 0);
+	fd = shmb_open_how(c, "/frames-temporary", &temporary, sizeof(temporary));
+	FAULT_EXPECT(fd >= 0 && write(fd, "content", 7) == 7 && close(fd) == 0);
+	*hold = shmb_create_context(c, &how, sizeof(how), directory, directory_size);
+	FAULT_EXPECT(*hold >= 0);
+	shmb_disconnect(c);
+	fixture_leave(f);
+}
+
+/* As main does it: 0 or -errno, and what there is of it. */
+static int begin(struct fixture *f, struct kept *kept)
+{
+	struct keeper_setup keeper = {
+		.table_uid = geteuid() == 0 ? 65533 : geteuid(),
+		.table_gid = geteuid() == 0 ? 65533 : getegid(),
+		.confine_keeper = confine_keeper,
+		.confine_twin = confine_twin,
+	};
+	struct keeper_failure why;
+	const char *name;
+	int error;
+
+	fault_pause();
+	keeper.userns = fcntl(kept->userns, F_DUPFD_CLOEXEC, 3);
+	keeper.mntns = fcntl(kept->mntns, F_DUPFD_CLOEXEC, 3);
+	fault_resume();
+	error = peer_self_init(&f->self, geteuid() != 0);
+	if (error == 0)
+		error = closer_start(&f->closer, confine_closer);
+	if (error < 0) {
+		fault_pause();
+		close(keeper.userns);
+		close(keeper.mntns);
+		fault_resume();
+		return error;
+	}
+	error = keeper_start(&f->keeper, &keeper);
+	if (error == 0)
+		error = state_open(&f->state, f->keeper, &why) ? -EIO : 0;
+	if (error < 0)
+		return error;
+	f->listener_directory = place_parent_open(f->socket, PLACE_SHARED, &name);
+	if (f->listener_directory < 0)
+		return f->listener_directory;
+	error = place_listen(&f->listener, f->listener_directory, name, 0666);
+	if (error == 0 && context_base_open(&f->base, f->contexts_path, geteuid() == 0) == 0)
+		f->setup.contexts = &f->base;
+	f->setup.state = &f->state;
+	f->setup.keeper = f->keeper;
+	if (error == 0)
+		error = server_new(&f->server, &f->setup);
+	if (error < 0)
+		return error;
+	server_leave(f->server, true);
+	error = kept_go_on(f->server, kept);
+	if (error == 0)
+		error = server_add_listener(f->server, f->listener.fd,
+					    f->listener.refuses_descriptors);
+	return error;
+}
+
+static void end(struct fixture *f)
+{
+	server_free(f->server);
+	state_close(&f->state);
+	keeper_free(f->keeper);
+	closer_stop(&f->closer);
+	if (f->listener.fd >= 0)
+		place_unlink_own(&f->listener, f->listener_directory, "socket");
+	fd_close(f->listener.fd);
+	fd_close(f->listener_directory);
+	if (f->setup.contexts)
+		context_base_done(&f->base);
+	peer_self_done(&f->self);
+}
+
+static void expect_content(struct shmb *c, const char *name)
+{
+	char text[8] = "";
+	int fd = shmb_open(c, name, O_RDONLY, 0);
+
+	FAULT_EXPECT(fd >= 0);
+	FAULT_EXPECT(read(fd, text, 7) == 7 && strcmp(text, "content") == 0);
+	close(fd);
+}
+
+/* The next start, of which nothing fails, has all of it. */
+static void expect_all(struct kept *kept, const char *directory, struct shared *shared)
+{
+	char socket[256];
+	struct fixture f;
+	struct shmb *c;
+
+	shared->step = "the next start";
+	fixture_start(&f, &(struct fixture_how){
+				  .config = config, .is_user = !test_is_root(), .kept = kept });
+	c = fixture_connect(&f);
+	shared->step = "objects";
+	expect_content(c, "/frames-1");
+	expect_content(c, "/own");
+	shared->step = "a sealed object";
+	expect_content(c, "/frames-sealed");
+	shared->step = "a temporary name";
+	expect_content(c, "/frames-temporary");
+	shmb_disconnect(c);
+	shared->step = "a context";
+	snprintf(socket, sizeof(socket), "%s/socket", directory);
+	FAULT_EXPECT(shmb_connect(&c, socket) == 0);
+	shmb_disconnect(c);
+	fixture_leave(&f);
+	shared->step = NULL;
+}
+
+/* Of one start the at-th call fails. Whether one did. */
+static bool start_once(const struct fixture *template, struct kept *kept, struct shared *shared)
+{
+	struct fixture f = *template;
+	struct fault_hit hit;
+
+	f.state = STATE_NONE;
+	f.closer = (struct closer){ .socket = -EBADF };
+	f.listener = (struct place_socket){ .fd = -EBADF };
+	f.listener_directory = -EBADF;
+	f.keeper = NULL;
+	f.server = NULL;
+	f.setup = (struct server_setup){ .self = &f.self,
+					 .source = &f.source,
+					 .closer = &f.closer };
+	kept_by(&f.setup, kept);
+	alarm(GUARD_S);
+	fault_arm(FAULT_SELF | FAULT_HELPER, shared->at, 0);
+	shared->result = begin(&f, kept);
+	fault_disarm(&hit);
+	FAULT_EXPECT(hit.happened || shared->result == 0);
+	end(&f);
+	alarm(0);
+	return hit.happened;
+}
+
+static void run(struct shared *shared)
+{
+	struct kept kept = KEPT_NOTHING;
+	struct fixture f;
+	char directory[128];
+	bool happened;
+	int hold;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fault_begin();
+	leave_things(&f, &kept, &hold, directory, sizeof(directory));
+	expect_all(&kept, directory, shared);
+	do {
+		happened = start_once(&f, &kept, shared);
+		expect_all(&kept, directory, shared);
+		shared->at += STEP;
+	} while (happened);
+	exit(0);
+}
+
+START_TEST(a_fault_of_a_restart)
+{
+	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct fault_hit hit;
+	unsigned failures = 0;
+	int status = -1;
+
+	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	shared->at = 1;
+	fault_begin();
+	while (status != 0) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			run(shared);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		fault_disarm(&hit);
+		if (status == 0)
+			break;
+		fprintf(stderr,
+			"fault: restart, call %u: %s at %#tx fails with %s: result %d, status "
+			"%#x%s%s\n",
+			shared->at, hit.happened ? fault_name(hit.call) : "none", fault_place(&hit),
+			strerror(hit.error), shared->result, (unsigned)status,
+			shared->step ? ", lost: " : "", shared->step ? shared->step : "");
+		ck_assert_uint_lt(++failures, 20);
+		shared->at += STEP;
+	}
+	ck_assert_uint_eq(failures, 0);
+	ck_assert_uint_gt(shared->at, 100);
+	if (getenv("FAULT_TELL"))
+		fprintf(stderr, "restart: %u calls\n", shared->at - 1);
+	munmap(shared, sizeof(*shared));
+}
+END_TEST
+
+TCase *fault_case_of_restarts(void)
+{
+	TCase *tests = tcase_create("restarts");
+
+	tcase_set_timeout(tests, 300);
+	tcase_set_tags(tests, "long");
+	tcase_add_checked_fixture(tests, test_fds_setup, test_fds_teardown);
+	tcase_add_test(tests, a_fault_of_a_restart);
+	return tests;
+}

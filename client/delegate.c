@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -17,8 +16,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,92 +127,6 @@ static bool is_valid(struct shmb *c, int directory, bool is_known)
 }
 
 /*
- * What is made there is made with this process's rights, which may be more than the broker's: so it
- * must be a tmpfs of nobody else's, which is mounted nowhere. What is mounted below it
- * open_beneath() doesn't enter.
- */
-static bool can_be_pool(int directory, const struct stat *st)
-{
-	struct statfs fs;
-	struct stat above;
-
-	return S_ISDIR(st->st_mode) && fstatfs(directory, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
-	       fstatat(directory, "..", &above, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       above.st_dev == st->st_dev && above.st_ino == st->st_ino;
-}
-
-/* The third word of each line, proc_pid_mountinfo(5); the buffer's end may be anywhere. */
-struct mountinfo {
-	char device[32];
-	size_t size;
-	int word;
-};
-
-static bool has_device(struct mountinfo *at, const char *text, size_t size, const char *device)
-{
-	for (size_t i = 0; i < size; i++) {
-		if (text[i] != ' ' && text[i] != '\n') {
-			if (at->word == 2 && at->size < sizeof(at->device) - 1)
-				at->device[at->size++] = text[i];
-			continue;
-		}
-		at->device[at->size] = '\0';
-		if (at->word == 2 && strcmp(at->device, device) == 0)
-			return true;
-		at->size = 0;
-		at->word = text[i] == '\n' ? 0 : at->word + 1;
-	}
-	return false;
-}
-
-/*
- * Whether this process sees a mount of that file system: a clone of the machine's own /run passes
- * for one that is mounted nowhere. Where it can't be told it may be.
- */
-static bool may_be_mounted(dev_t dev)
-{
-	_cleanup_close_ int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-	struct mountinfo at = { .word = 0 };
-	char text[2048], device[32];
-	ssize_t n;
-
-	if (fd < 0)
-		return true;
-	snprintf(device, sizeof(device), "%u:%u", major(dev), minor(dev));
-	do {
-		n = read(fd, text, sizeof(text));
-		if (n > 0 && has_device(&at, text, (size_t)n, device))
-			return true;
-	} while (n > 0 || (n < 0 && errno == EINTR));
-	return n < 0;
-}
-
-/*
- * Maps what nobody can make shorter and what always has memory, as huge pages haven't, or reading
- * it would end this process; else it goes without. A forked child doesn't have it. Closes the
- * descriptor.
- */
-static const struct wire_page *map_page(int fd)
-{
-	_cleanup_close_ int page = fd;
-	int seals = fcntl(page, F_GET_SEALS);
-	struct statfs fs;
-	struct stat st;
-	void *map;
-
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(page, &st) < 0 ||
-	    st.st_size < WIRE_PAGE_SIZE || fstatfs(page, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
-		return NULL;
-	map = mmap(NULL, WIRE_PAGE_SIZE, PROT_READ, MAP_SHARED, page, 0);
-	if (map == MAP_FAILED)
-		return NULL;
-	if (madvise(map, WIRE_PAGE_SIZE, MADV_DONTFORK) == 0)
-		return map;
-	munmap(map, WIRE_PAGE_SIZE);
-	return NULL;
-}
-
-/*
  * Takes the descriptors: the twin's, and where the rule writes the other one. 0, -EPROTO, or
  * -EAGAIN: it may be good, and the broker is to be asked all the same.
  */
@@ -227,16 +138,16 @@ static int take_directories(struct shmb_directories *d, struct fdlist *fds, uint
 
 	d->read_only = shmb_move_up(fds->fd[0]);
 	d->writable = is_writable ? shmb_move_up(fds->fd[1]) : -EBADF;
-	d->page = flags & WIRE_DELEGATE_PAGE ? map_page(fds->fd[fds->count - 1]) : NULL;
+	d->page = flags & WIRE_DELEGATE_PAGE ? shmb_map_page(fds->fd[fds->count - 1]) : NULL;
 	fds->count = 0;
-	if (fstat(d->read_only, &twin) < 0 || !can_be_pool(d->read_only, &twin))
+	if (fstat(d->read_only, &twin) < 0 || !shmb_can_be_pool(d->read_only, &twin))
 		goto refused;
 	d->dev = twin.st_dev;
 	d->ino = twin.st_ino;
 	if (is_writable && (fstat(d->writable, &st) < 0 || !is_same_directory(d, &st) ||
-			    !can_be_pool(d->writable, &st)))
+			    !shmb_can_be_pool(d->writable, &st)))
 		goto refused;
-	if (!may_be_mounted(d->dev))
+	if (!shmb_may_be_mounted(d->dev))
 		return 0;
 	r = -EAGAIN;
 refused:
@@ -260,30 +171,31 @@ static bool are_directories(const struct fdlist *fds, uint32_t flags)
 	return fds->count == count + 1 && fds->kind[count] == WIRE_FD_PAGE;
 }
 
-/* Whoever else owns the directory could make who opens there wait without end. */
-static bool is_trusted(int directory)
+static bool is_waypoint(const char *text, size_t size)
 {
-	struct stat st;
+	const size_t prefix = sizeof(WAYPOINT_PREFIX) - 1;
 
-	return fstat(directory, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid());
+	if (size < WAYPOINT_SIZE || strnlen(text, size) != WAYPOINT_SIZE - 1 ||
+	    memcmp(text, WAYPOINT_PREFIX, prefix) != 0)
+		return false;
+	return strspn(text + prefix, "0123456789abcdef") == WAYPOINT_SIZE - 1 - prefix;
 }
 
-/*
- * Takes the name of the waypoint from the texts, and by it the way. false: it is none. *size is
- * what is left of them.
- */
-static bool take_way(struct shmb_delegation *d, const char **texts, size_t *size)
+/* What may be before the patterns, which are left. 0 or -EPROTO. */
+static int take_way(struct shmb *c, uint32_t flags, const char **texts, size_t *size)
 {
-	size_t name_size = strnlen(*texts, *size);
+	struct shmb_delegation *d = &c->delegation;
 
-	if (name_size == *size || name_size >= WAYPOINT_SIZE || memchr(*texts, '/', name_size) ||
-	    strncmp(*texts, WAYPOINT_PREFIX, sizeof(WAYPOINT_PREFIX) - 1) != 0)
-		return false;
-	if (is_trusted(d->directories.read_only))
+	d->way_size = 0;
+	if (!(flags & WIRE_DELEGATE_OWN))
+		return 0;
+	if (!is_waypoint(*texts, *size))
+		return -EPROTO;
+	if (shmb_is_trusted(c->socket))
 		d->way_size = (size_t)snprintf(d->way, sizeof(d->way), "%s/../", *texts);
-	*texts += name_size + 1;
-	*size -= name_size + 1;
-	return true;
+	*texts += WAYPOINT_SIZE;
+	*size -= WAYPOINT_SIZE;
+	return 0;
 }
 
 /* 0, -EPROTO: a reply that can't be, or -EAGAIN: one that this process doesn't use. */
@@ -303,13 +215,12 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 			       sizeof(struct wire_delegate_reply) - sizeof(struct wire_reply),
 		       "the reply's own part");
 	if (reply->more || reply->body_size < head ||
-	    reply->body_size - head > sizeof(d->elsewhere) + WAYPOINT_SIZE ||
 	    (reply->body_size > head && reply->body[reply->body_size - 1] != 0))
 		return shmb_broken(c, "a delegation that can't be");
 	memcpy(&body, reply->body, head);
 	texts = reply->body + head;
 	size = reply->body_size - head;
-	if (size > sizeof(d->elsewhere) && !(body.flags & WIRE_DELEGATE_OWN))
+	if (take_way(c, body.flags, &texts, &size) < 0 || size > sizeof(d->elsewhere))
 		return shmb_broken(c, "a delegation that can't be");
 	if (!are_directories(&reply->fds, body.flags))
 		return shmb_broken(c, "a delegation without its directories");
@@ -320,11 +231,6 @@ static int take(struct shmb *c, struct shmb_reply *reply)
 		return r;
 	d->generation = (int64_t)body.generation;
 	d->changes = body.changes;
-	d->way_size = 0;
-	if (body.flags & WIRE_DELEGATE_OWN && !take_way(d, &texts, &size)) {
-		shmb_directories_close(&d->directories);
-		return shmb_broken(c, "a delegation without its waypoint");
-	}
 	d->elsewhere_size = size;
 	memcpy(d->elsewhere, texts, size);
 	return 0;
@@ -457,9 +363,18 @@ bool shmb_prepare_at_once(struct shmb_at_once *ret, const struct shmb *c, const 
 
 int shmb_open_at_once(const struct shmb_at_once *at_once)
 {
-	int fd = open_beneath(at_once->directory, at_once->path, at_once->flags, at_once->mode);
+	uint64_t flags = at_once->flags;
+	int fd;
 
-	return fd < 0 ? -EAGAIN : fd;
+	for (;;) {
+		fd = open_beneath(at_once->directory, at_once->path, flags, at_once->mode);
+		if (fd >= 0)
+			return fd;
+		/* It was made, and then leased: it is there to be opened. */
+		if (errno != EINTR || !(flags & O_EXCL))
+			return -EAGAIN;
+		flags &= ~(uint64_t)(O_CREAT | O_EXCL);
+	}
 }
 
 /* What only says that the broker has more rights than we, or knows better what this is. */

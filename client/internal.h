@@ -195,6 +195,18 @@ int shmb_open_at_once(const struct shmb_at_once *at_once);
 /* Closes what they still are, unless a number means something else by now. */
 void shmb_directories_close(struct shmb_directories *d);
 
+/* --- given.c --- */
+
+struct stat;
+/* Whether a directory is a tmpfs of nobody else's, which is mounted nowhere; st is its own. */
+bool shmb_can_be_pool(int directory, const struct stat *st);
+/* Whether this process may see a mount of that file system. */
+bool shmb_may_be_mounted(dev_t dev);
+/* The page, mapped, or NULL: it isn't one. Closes the descriptor. */
+const struct wire_page *shmb_map_page(int fd);
+/* Whether the broker at the other end is root's or this user's. */
+bool shmb_is_trusted(int socket);
+
 /* --- object.c: on a connection that is known to be good --- */
 
 /* An open, checked and translated before anybody is asked. */

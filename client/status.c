@@ -105,22 +105,23 @@ static unsigned long look_at_listed(int tasks, const char *list, long size)
 
 /*
  * Each has ids and capabilities of its own, and a new one has those of who made it: so when all
- * have been looked at it is no harm that there are more by then. Those that a listing left out, as
- * it may when others end meanwhile, are still there, and then there are more than it had.
+ * have been looked at it is no harm that there are more by then. A listing may leave some out when
+ * others end meanwhile: then there were more before, or are still.
  */
 static bool are_fixed_in_all(void)
 {
 	_cleanup_close_ int tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_Alignas(8) char list[8192];
-	unsigned long seen;
+	unsigned long before, seen;
 	long size;
 
 	if (tasks < 0)
 		return false;
 	/* Who has more than fit is not looked at. */
+	before = thread_count();
 	size = syscall(SYS_getdents64, tasks, list, sizeof(list));
 	seen = look_at_listed(tasks, list, size);
-	return seen > 0 && thread_count() <= seen;
+	return seen > 0 && before == seen && thread_count() <= seen;
 }
 
 bool shmb_ids_are_fixed(void)

@@ -43,7 +43,7 @@ bool caller_has_delegation(struct broker *broker, struct caller *caller)
 	return rule && !in_the_way(caller, rule);
 }
 
-/* The patterns of all rules before it, each ended by a NUL. false: too many. */
+/* The patterns of all rules before it, each ended by a NUL; reply NULL: only whether they fit. */
 static bool append_patterns(const struct view *view, const struct rule *rest, struct reply *reply)
 {
 	size_t size = 0;
@@ -58,7 +58,8 @@ static bool append_patterns(const struct view *view, const struct rule *rest, st
 			size += strlen(pattern) + 1;
 			if (size > PATTERNS_MAX)
 				return false;
-			reply_append(reply, pattern, strlen(pattern) + 1);
+			if (reply)
+				reply_append(reply, pattern, strlen(pattern) + 1);
 		}
 	}
 	return true;
@@ -68,8 +69,7 @@ static bool append_patterns(const struct view *view, const struct rule *rest, st
 static bool is_own(const struct caller *caller, struct instance *instance)
 {
 	/* A root who makes contexts makes them for others. */
-	if (instance->pool->config.per == POOL_PER_APP &&
-	    (caller->peer.maker.uid == 0 || caller->peer.ids.uid != caller->peer.maker.uid))
+	if (instance->pool->config.per == POOL_PER_APP && caller->peer.maker.uid == 0)
 		return false;
 	return store_begin_waypoint(instance);
 }
@@ -137,6 +137,10 @@ int operation_delegate(struct broker *broker, struct caller *caller, const struc
 		return reply_fail(reply, EOPNOTSUPP,
 				  "rule \"%s\" allows less than \"%s\", which delegates the pool",
 				  other->config->name, rule->config->name);
+	if (!append_patterns(caller->view, rule, NULL))
+		return reply_fail(reply, EOPNOTSUPP,
+				  "too many rules for other names stand before \"%s\"",
+				  rule->config->name);
 	if (!operation_instance(broker, caller, rule, &instance, reply))
 		return 0;
 	creds_reset(&broker->creds);
@@ -152,11 +156,7 @@ int operation_delegate(struct broker *broker, struct caller *caller, const struc
 	error = append_directories(broker, instance, flags, reply);
 	if (error)
 		return reply_fail(reply, error, "%s", strerror(error));
-	if (append_patterns(caller->view, rule, reply)) {
-		caller->has_delegation = true;
-		return 0;
-	}
-	fdlist_close(&reply->fds);
-	return reply_fail(reply, EOPNOTSUPP, "too many rules for other names stand before \"%s\"",
-			  rule->config->name);
+	append_patterns(caller->view, rule, reply);
+	caller->has_delegation = true;
+	return 0;
 }

@@ -218,5 +218,7 @@ int operation_lend(struct broker *broker, struct caller *caller, const struct re
 	if (error)
 		return reply_fail(reply, error == ENOMEM ? ENOMEM : EDQUOT,
 				  "that it is lent can't be noted: %s", strerror(error));
+	/* Whoever is in the sandbox has a part in it, and the broker doesn't see who that is. */
+	store_share(broker->store, instance);
 	return fdlist_take(&reply->fds, steal_fd(&mount), WIRE_FD_MOUNT);
 }

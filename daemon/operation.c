@@ -62,6 +62,13 @@ bool target_decide(struct broker *broker, struct caller *caller, struct target *
 	return true;
 }
 
+/* Somebody of another uid whom an app's maker has let in. */
+static bool is_another(const struct caller *caller, const struct instance *instance)
+{
+	return instance->pool->config.per == POOL_PER_APP &&
+	       caller->peer.ids.uid != caller->peer.maker.uid;
+}
+
 /* The pool's instance, or a reply that says why not; also `parked`. true: it is ready. */
 bool target_find_instance(struct broker *broker, struct caller *caller, struct target *target,
 			  bool make, struct reply *reply)
@@ -107,6 +114,11 @@ bool target_find_instance(struct broker *broker, struct caller *caller, struct t
 	}
 	switch (target->instance->state) {
 	case INSTANCE_READY:
+		/* Before he gets anything of it. */
+		if (target->instance->alone && is_another(caller, target->instance)) {
+			creds_reset(&broker->creds);
+			store_share(broker->store, target->instance);
+		}
 		return true;
 	case INSTANCE_ABSENT:
 		reply_absent(reply, target->instance);

@@ -293,7 +293,7 @@ static int make_sealed(struct broker *broker, struct caller *caller, const struc
 	store_keep_aside(&caller->aside);
 	/* What holds its name is no object, for whoever opens there: so he is to look. */
 	creds_reset(&broker->creds);
-	store_end_waypoint(target->instance);
+	store_end_waypoint(broker->store, target->instance);
 	return 0;
 }
 

@@ -194,7 +194,9 @@ int store_open_up(struct store *store, struct instance *instance);
  */
 bool store_begin_waypoint(struct instance *instance);
 /* Whoever opens by it looks from then on. With the broker's own credentials. */
-void store_end_waypoint(struct instance *instance);
+void store_end_waypoint(struct store *store, struct instance *instance);
+/* Somebody else has a part in an instance from now on, or may have. Likewise. */
+void store_share(struct store *store, struct instance *instance);
 /* Whoever has its directory delegated asks anew before the next use. */
 void store_disclaim(struct store *store, struct instance *instance);
 /* Of all delegations. */

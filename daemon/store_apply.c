@@ -160,6 +160,8 @@ static void ask_resize(struct store *store, struct instance *instance)
 			       instance->owner_text);
 			break;
 		}
+		/* It comes back with the next delegation, if there is room for it. */
+		store_end_waypoint(store, instance);
 		config->size_bytes = instance->pool->next.size_bytes;
 		config->objects = instance->pool->next.objects;
 		error = instance_ask(store, instance, KEEPER_RESIZE, true);
@@ -469,9 +471,8 @@ static void commit(struct store *store)
 		instance_conform(store, i, false);
 		/* Other rules may decide by now. */
 		store_disclaim(store, i);
-		store_end_waypoint(i);
 		if (!i->pool->config.alone)
-			instance_share(store, i);
+			store_share(store, i);
 	}
 }
 

@@ -76,9 +76,9 @@ static int empty(struct store *store, struct pool *pool, struct creds *creds, st
 	for (struct instance *i = pool->instances; i; i = i->hh.next) {
 		if (i->state != INSTANCE_READY && i->state != INSTANCE_RELEASING)
 			continue;
+		store_end_waypoint(store, i);
 		if (directory_remove_all(i->writable, creds, loop) < 0)
 			error = -ENOTEMPTY;
-		*i->waypoint = '\0';
 		if (i->state == INSTANCE_READY && instance_is_releasable(i) &&
 		    store->apply.phase == APPLY_NONE &&
 		    instance_ask(store, i, KEEPER_RELEASE, false) == 0)

@@ -17,6 +17,9 @@
 #include "daemon/fd.h"
 #include "daemon/store_private.h"
 
+/* In a smaller pool one object is much. */
+#define WAYPOINT_OBJECTS_LEAST 8
+
 /* Whoever asks first takes it, and the others wait for theirs. */
 void instance_cloned(struct instance *instance, struct keeper_reply *reply)
 {
@@ -108,7 +111,8 @@ bool store_begin_waypoint(struct instance *instance)
 {
 	char name[WAYPOINT_SIZE];
 
-	if (!instance->alone || instance->sealed > 0)
+	if (!instance->alone || instance->sealed > 0 ||
+	    instance->pool->config.objects < WAYPOINT_OBJECTS_LEAST)
 		return false;
 	/* Nobody is to make anything in it. */
 	if (!*instance->waypoint && name_waypoint(name) &&
@@ -117,24 +121,45 @@ bool store_begin_waypoint(struct instance *instance)
 	return *instance->waypoint;
 }
 
-void store_end_waypoint(struct instance *instance)
+/* 0 or -errno. Whose owner has put something in it gets another name, by which nobody seeks it. */
+static int remove_waypoint(struct instance *instance)
 {
 	char name[WAYPOINT_SIZE];
 
-	/* Whose owner has put something in it gets another name, under which nobody seeks it. */
-	if (*instance->waypoint &&
-	    unlinkat(instance->writable, instance->waypoint, AT_REMOVEDIR) < 0 &&
-	    name_waypoint(name))
-		renameat(instance->writable, instance->waypoint, instance->writable, name);
-	*instance->waypoint = '\0';
+	if (unlinkat(instance->writable, instance->waypoint, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	if (!name_waypoint(name))
+		return -EAGAIN;
+	return renameat(instance->writable, instance->waypoint, instance->writable, name) < 0
+		       ? -errno
+		       : 0;
 }
 
-void instance_share(struct store *store, struct instance *instance)
+void store_end_waypoint(struct store *store, struct instance *instance)
+{
+	int error;
+
+	if (!*instance->waypoint)
+		return;
+	error = remove_waypoint(instance);
+	if (error < 0) {
+		instance->alone = false;
+		instance_notice(store, instance, NOTICE_PLAIN, LOG_ERR,
+				"is still opened in without a look: %s", strerror(-error));
+		return;
+	}
+	*instance->waypoint = '\0';
+	/* So that nobody seeks it in vain. */
+	store_disclaim(store, instance);
+}
+
+void store_share(struct store *store, struct instance *instance)
 {
 	int error;
 
 	if (!instance->alone)
 		return;
+	store_end_waypoint(store, instance);
 	instance->alone = false;
 	error = instance_remember(store, instance);
 	if (error < 0)
@@ -152,7 +177,7 @@ void instance_prepare_release(struct store *store, struct instance *instance)
 	instance->mount = fd_close(instance->mount);
 	if (*instance->waypoint && fstatfs(instance->writable, &fs) == 0 &&
 	    store_objects(instance, &fs).count == 0)
-		store_end_waypoint(instance);
+		store_end_waypoint(store, instance);
 }
 
 static int lend_failed(struct keeper_failure *ret_why, int error, const char *step)

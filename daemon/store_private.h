@@ -80,9 +80,7 @@ void instance_free(struct store *store, struct instance *instance);
 
 /* Sets the limits that count by now, if the keeper was last asked for others. */
 void instance_conform(struct store *store, struct instance *instance, bool for_apply);
-/* store_lend.c: somebody else may have had a part in it from now on. */
-void instance_share(struct store *store, struct instance *instance);
-/* What was given of it counts no more, and nothing of ours is in it. */
+/* store_lend.c: what was given of it counts no more, and nothing of ours is in it. */
 void instance_prepare_release(struct store *store, struct instance *instance);
 /* store_aside.c: bytes that its tmpfs may have by the definition that counts. */
 uint64_t instance_size(const struct instance *instance);

@@ -276,6 +276,9 @@ END_TEST
 struct liar {
 	int listener, directory;
 	bool is_writable;
+	uint32_t flags;
+	const char *texts; /* behind them, 1200 bytes at most; NULL: none */
+	size_t texts_size;
 };
 
 /* By whom reading it would be ended whenever he likes. */
@@ -295,6 +298,7 @@ static void answer(int client, const struct liar *liar, const struct wire_reques
 		uint8_t kinds[8];
 		uint32_t flags, changes;
 		uint64_t generation;
+		char texts[1200];
 	} reply = { .head = { .serial = request->serial, .operation = request->operation } };
 	struct iovec part = { &reply, sizeof(reply.head) };
 	struct fdlist fds = { .count = 0 };
@@ -310,9 +314,12 @@ static void answer(int client, const struct liar *liar, const struct wire_reques
 		for (size_t i = 0; i < fds.count; i++)
 			reply.kinds[i] = fds.kind[i];
 		reply.head.fd_count = (uint16_t)fds.count;
-		reply.flags = WIRE_DELEGATE_PAGE | (liar->is_writable ? WIRE_DELEGATE_WRITE : 0);
+		reply.flags = WIRE_DELEGATE_PAGE | (liar->is_writable ? WIRE_DELEGATE_WRITE : 0) |
+			      liar->flags;
 		reply.generation = (uint64_t)st.st_atim.tv_sec;
-		part.iov_len = sizeof(reply);
+		part.iov_len = offsetof(typeof(reply), texts) + liar->texts_size;
+		if (liar->texts_size > 0)
+			memcpy(reply.texts, liar->texts, liar->texts_size);
 	}
 	packet_send(client, &part, 1, &fds, 0);
 	fdlist_close(&fds);
@@ -423,11 +430,14 @@ static int cloned_directory(const char *directory)
 	return openat(tree, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+static const struct liar plain_liar = { .is_writable = true };
+
 /* A broker that gives what `make` has made of the test's directory. */
-static struct shmb *connect_to_liar(int (*make)(const char *directory), pid_t *ret_pid)
+static struct shmb *connect_to_liar(int (*make)(const char *directory), const struct liar *how,
+				    pid_t *ret_pid)
 {
 	const char *directory = test_directory();
-	struct liar liar = { .is_writable = true };
+	struct liar liar = *how;
 	char path[108];
 	struct shmb *c;
 
@@ -462,7 +472,7 @@ START_TEST(what_is_mounted_over_a_name_is_not_entered)
 	snprintf(pool, sizeof(pool), "%s/pool", test_directory());
 	fill(target);
 	ck_assert_int_eq(mkdir(pool, 0777), 0);
-	c = connect_to_liar(covered_pool, &pid);
+	c = connect_to_liar(covered_pool, &plain_liar, &pid);
 	/* It is a pool otherwise. */
 	fd = shmb_open(c, "/plain", O_RDWR | O_CREAT, 0600);
 	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
@@ -494,7 +504,7 @@ START_TEST(a_clone_of_the_machines_directory_is_no_pool)
 	ck_assert_int_eq(mkdir(pool, 0777), 0);
 	fill(object);
 	ck_assert_int_eq(utimensat(AT_FDCWD, pool, times, 0), 0);
-	c = connect_to_liar(cloned_directory, &pid);
+	c = connect_to_liar(cloned_directory, &plain_liar, &pid);
 	ck_assert_int_eq(shmb_open(c, "/y", O_RDWR | O_CREAT, 0600), -EACCES);
 	ck_assert_int_eq(shmb_open(c, "/x", O_RDWR | O_TRUNC, 0600), -EACCES);
 	ck_assert_int_eq(shmb_unlink(c, "/x"), -EACCES);
@@ -551,6 +561,65 @@ START_TEST(a_directory_that_was_shut_ends_no_start_and_a_drop_opens_it)
 }
 END_TEST
 
+#define WAY WAYPOINT_PREFIX "0123456789abcdef"
+
+static const struct {
+	const char *text; /* with its NUL */
+	size_t more;	  /* bytes of patterns behind it */
+	uint32_t flags;
+	bool is_good;
+} said[] = {
+	{ WAY, 0, WIRE_DELEGATE_OWN, true },
+	{ WAY, 1024, WIRE_DELEGATE_OWN, true },
+	{ WAY, 1025, WIRE_DELEGATE_OWN, false },
+	{ WAY, 0, 0, true }, /* a pattern */
+	{ WAYPOINT_PREFIX, 0, WIRE_DELEGATE_OWN, false },
+	{ WAYPOINT_PREFIX, 1039, WIRE_DELEGATE_OWN, false },
+	{ WAYPOINT_PREFIX "0123456789abcde", 100, WIRE_DELEGATE_OWN, false },
+	{ WAY "0", 0, WIRE_DELEGATE_OWN, false },
+	{ WAYPOINT_PREFIX "0123456789abcde/", 0, WIRE_DELEGATE_OWN, false },
+	{ WAYPOINT_PREFIX "../../../../../.", 0, WIRE_DELEGATE_OWN, false },
+	{ ".shmbroker.xx.0123456789abcdef", 0, WIRE_DELEGATE_OWN, false },
+	{ "", 0, WIRE_DELEGATE_OWN, false },
+	{ NULL, 0, WIRE_DELEGATE_OWN, false },
+	{ NULL, 1024, 0, true },
+	{ NULL, 1025, 0, false },
+};
+
+START_TEST(a_waypoint_that_cant_be_breaks_the_connection)
+{
+	char texts[1200], path[512];
+	struct liar liar = { .is_writable = true, .flags = said[_i].flags, .texts = texts };
+	struct shmb *c;
+	pid_t pid;
+	int r;
+
+	NEEDS_TABLE;
+	snprintf(path, sizeof(path), "%s/pool", test_directory());
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/target", test_directory());
+	fill(path);
+	if (said[_i].text) {
+		liar.texts_size = strlen(said[_i].text) + 1;
+		memcpy(texts, said[_i].text, liar.texts_size);
+	}
+	memset(texts + liar.texts_size, 'p', said[_i].more);
+	liar.texts_size += said[_i].more;
+	if (said[_i].more > 0)
+		texts[liar.texts_size - 1] = '\0';
+	c = connect_to_liar(covered_pool, &liar, &pid);
+	r = shmb_open(c, "/new", O_RDWR | O_CREAT, 0600);
+	if (said[_i].is_good) {
+		ck_assert_msg(r >= 0, "%s", shmb_reason(c));
+		close(r);
+	} else {
+		ck_assert_int_eq(r, -EPROTO);
+	}
+	shmb_disconnect(c);
+	waitpid(pid, NULL, 0);
+}
+END_TEST
+
 TCase *delegate_case_of_hostile(void)
 {
 	TCase *tests = tcase_create("hostile");
@@ -567,6 +636,8 @@ TCase *delegate_case_of_hostile(void)
 	tcase_add_test(tests, it_ends_with_the_broker);
 	tcase_add_test(tests, drop_ins_go_on_with_the_next_broker);
 	tcase_add_test(tests, a_directory_that_was_shut_ends_no_start_and_a_drop_opens_it);
+	tcase_add_loop_test(tests, a_waypoint_that_cant_be_breaks_the_connection, 0,
+			    (int)(sizeof(said) / sizeof(*said)));
 	tcase_add_loop_test(tests, a_directory_of_the_machines_is_no_pool, 0, 8);
 	tcase_add_test(tests, what_is_mounted_over_a_name_is_not_entered);
 	tcase_add_test(tests, a_clone_of_the_machines_directory_is_no_pool);

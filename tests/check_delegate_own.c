@@ -23,6 +23,7 @@
 #include "client/process.h"
 #include "tests/delegate_fixture.h"
 #include "tests/raw_client.h"
+#include "tests/sandbox.h"
 #include "tests/store_fixture.h"
 
 #define OBJECTS 16 /* of each user's pool */
@@ -72,8 +73,8 @@ static int forbid_all_but(void)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 }
 
-/* Each second it looks, so this is for the beginning of one. */
-static int make_three_calls(void)
+/* Each second it looks: it has, at the beginning of one. */
+static bool begin_second(void)
 {
 	struct timespec now;
 	int fd;
@@ -82,7 +83,14 @@ static int make_three_calls(void)
 		clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	} while (now.tv_nsec > 100000000);
 	fd = shmb_shm_open("/x", O_RDONLY, 0);
-	EXPECT(fd >= 0 && close(fd) == 0);
+	return fd >= 0 && close(fd) == 0;
+}
+
+static int make_three_calls(void)
+{
+	int fd;
+
+	EXPECT(begin_second());
 	shmb_shm_unlink("/y");
 	EXPECT(forbid_all_but() == 0);
 	fd = shmb_shm_open("/x", O_RDWR, 0);
@@ -177,7 +185,8 @@ static int be_as_shm_open(void *argument)
 	EXPECT(shmb_shm_open("/d", O_RDONLY, 0) < 0 && errno == EINVAL);
 	/* Nobody but himself can put this one there; a signal ends his waiting at it. */
 	EXPECT(mkfifoat(d->directories.writable, "fifo", 0600) == 0);
-	fd = shmb_shm_open("/fifo", O_RDWR, 0);
+	for (int i = 0; (fd = shmb_shm_open("/fifo", O_RDWR, 0)) < 0 && i < 5; i++)
+		EXPECT(begin_second());
 	EXPECT(fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode));
 	close(fd);
 	EXPECT(sigaction(SIGALRM, &(struct sigaction){ .sa_handler = ring }, NULL) == 0);
@@ -308,9 +317,15 @@ START_TEST(without_its_way_it_is_the_long_one)
 }
 END_TEST
 
+/* Where it looks, once a second or as another thread is at it, it is no object. */
 static void *open_fifo(void *argument)
 {
-	*(int *)argument = shmb_shm_open("/fifo", O_RDONLY, 0);
+	int fd;
+
+	do {
+		fd = shmb_shm_open("/fifo", O_RDONLY, 0);
+	} while (fd < 0 && errno == EINVAL);
+	*(int *)argument = fd;
 	return NULL;
 }
 
@@ -319,7 +334,7 @@ static int wait_beside_others(void *argument)
 {
 	struct shmb_delegation *d;
 	pthread_t thread;
-	int fd, waiting = -1;
+	int fd, writer = -1, waiting = -1;
 
 	(void)argument;
 	d = own_delegation();
@@ -333,9 +348,13 @@ static int wait_beside_others(void *argument)
 		fd = shmb_shm_open("/y", O_RDWR | O_CREAT, 0600);
 		EXPECT(fd >= 0 && close(fd) == 0 && shmb_shm_unlink("/y") == 0);
 	}
-	fd = shmb_shm_open("/fifo", O_WRONLY, 0);
-	EXPECT(fd >= 0 && pthread_join(thread, NULL) == 0);
-	EXPECT(waiting >= 0);
+	/* It waits there by then, or comes to. */
+	while (writer < 0) {
+		writer = openat(d->directories.writable, "fifo", O_WRONLY | O_NONBLOCK);
+		EXPECT(writer >= 0 || errno == ENXIO);
+		test_moment();
+	}
+	EXPECT(pthread_join(thread, NULL) == 0 && waiting >= 0);
 	return 0;
 }
 
@@ -366,7 +385,9 @@ static int open_sealed(void *argument)
 	EXPECT(fd >= 0 && read(fd, text, 6) == 6 && strcmp(text, "sealed") == 0);
 	EXPECT(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK);
 	close(fd);
-	EXPECT(!own_delegation() || faccessat(d->directories.writable, name, F_OK, 0) < 0);
+	/* Nor is there another. */
+	fd = shmb_shm_open("/x", O_RDWR | O_CREAT, 0600);
+	EXPECT(fd >= 0 && close(fd) == 0 && d->directories.writable >= 0 && d->way_size == 0);
 	EXPECT(shmb_unlink(c, "/sealed") == 0);
 	return 0;
 }
@@ -479,7 +500,11 @@ START_TEST(it_is_there_as_long_as_it_is_of_use)
 	expect(c, "/x", "one");
 	expect_objects(&fixture, 2, false);
 	ck_assert_int_eq(shmb_unlink(c, "/sealed"), 0);
-	/* In use: it stays, and comes back for who asks. */
+	expect(c, "/x", "one");
+	ck_assert_int_eq(raw_reload(c), 0);
+	expect(c, "/x", "one");
+	expect_objects(&fixture, 1, true);
+	/* In use: the pool isn't released. */
 	fixture_tick(&fixture, 10 * 60 * 1000);
 	expect(c, "/x", "one");
 	ck_assert_int_eq(shmb_raw_call(c, WIRE_DROP, "own", 3, NULL, NULL), 0);
@@ -564,45 +589,176 @@ START_TEST(the_next_broker_has_another)
 }
 END_TEST
 
-/* Of a user's contexts, and of root's. */
-static const char apps[] = "pools: { own: { per = \"app\" size = \"256K\" objects = 16 } }\n"
-			   "rules: (\n"
-			   "{ name = \"u\" app = \"*\" user = %u names = \"/*\" allow = \"all\" "
-			   "pool = \"own\" delegate = true },\n"
-			   "{ name = \"r\" app = \"*\" names = \"/*\" allow = \"all\" pool = "
-			   "\"own\" delegate = true } )\n";
+#define OWN(size, objects, rest)                                                                   \
+	"pools: { own: { per = \"user\" size = \"" size "\" objects = " objects " } }\n"           \
+	"rules: ( { name = \"a\" names = \"/*\" allow = \"all\" pool = \"own\" delegate = "        \
+	"true " rest " } )\n"
 
-/* Connects through a context that was made by who we are. 0: it need not look; 2: it does. */
-static int make_context(void *argument)
+/* What is the broker's own keeps nobody's reload from fitting. */
+START_TEST(a_pool_is_as_small_as_what_others_have_in_it)
+{
+	struct fixture fixture;
+	struct shmb *c;
+
+	NEEDS_TABLE;
+	start(&fixture, OWN("256K", "16", "sandboxed = false"));
+	c = fixture_connect(&fixture);
+	for (char name[] = "/x0"; name[2] < '8'; name[2]++)
+		put(c, name, "one");
+	expect_objects(&fixture, 8, true);
+	fixture_configure(&fixture, OWN("256K", "7", "sandboxed = false"));
+	ck_assert_int_eq(raw_reload(c), -EBUSY);
+	expect(c, "/x1", "one");
+	fixture_configure(&fixture, OWN("256K", "8", "sandboxed = false"));
+	ck_assert_int_eq(raw_reload(c), 0);
+	expect(c, "/x1", "one");
+	/* There is no room for it. */
+	ck_assert_uint_eq(c->delegation.way_size, 0);
+	ck_assert_int_eq(shmb_open(c, "/more", O_RDWR | O_CREAT, 0600), -ENOSPC);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(a_small_pool_is_wholly_for_objects)
+{
+	struct fixture fixture;
+	struct shmb *c;
+
+	NEEDS_TABLE;
+	start(&fixture, OWN("64K", "1", "sandboxed = false"));
+	c = fixture_connect(&fixture);
+	put(c, "/x", "one");
+	ck_assert_int_ge(c->delegation.directories.writable, 0);
+	ck_assert_uint_eq(c->delegation.way_size, 0);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+static const char apps[] =
+	"pools: { own: { per = \"app\" size = \"256K\" objects = 16 } }\n"
+	"rules: ( { name = \"a\" sandboxed = true names = \"/*\" allow = \"all\" pool = \"own\"\n"
+	"           delegate = true } )\n";
+
+/* A context of who we are, and a connection through it. The hold is left open. */
+static int enter_context(char socket[static 160], struct shmb **ret)
 {
 	const struct shmb_context how = { .app = "org.example.one" };
-	char directory[128], socket[160];
-	struct shmb *maker, *c;
+	char directory[128];
+	struct shmb *maker;
 	int hold;
 
-	(void)argument;
 	EXPECT(shmb_connect(&maker, NULL) == 0);
 	hold = shmb_create_context(maker, &how, sizeof(how), directory, sizeof(directory));
 	EXPECT(hold >= 0);
-	snprintf(socket, sizeof(socket), "%s/socket", directory);
-	EXPECT(shmb_connect(&c, socket) == 0);
+	snprintf(socket, 160, "%s/socket", directory);
+	EXPECT(shmb_connect(ret, socket) == 0);
+	return 0;
+}
+
+/* 0: what its context's maker makes there is opened without a look; 2: not. */
+static int make_in_context(void *argument)
+{
+	char socket[160];
+	struct shmb *c;
+
+	(void)argument;
+	EXPECT(enter_context(socket, &c) == 0);
 	put(c, "/x", "one");
 	EXPECT(c->delegation.directories.writable >= 0);
 	return c->delegation.way_size > 0 ? 0 : 2;
+}
+
+/* As in most sandboxes, where nobody but the user himself is known. */
+static int make_in_user_namespace(void *argument)
+{
+	char socket[160], name[WAYPOINT_SIZE];
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	struct shmb *c;
+
+	(void)argument;
+	EXPECT(enter_context(socket, &c) == 0);
+	shmb_disconnect(c);
+	EXPECT(sandbox_enter_user(uid, gid, 0));
+	EXPECT(shmb_connect(&c, socket) == 0);
+	put(c, "/x", "one");
+	EXPECT(c->delegation.directories.writable >= 0 && c->delegation.way_size > 0);
+	EXPECT(faccessat(c->delegation.directories.writable, name_of(&c->delegation, name), F_OK,
+			 0) == 0);
+	return 0;
 }
 
 /* Root's contexts are for others. */
 START_TEST(an_apps_pool_is_its_own_where_its_maker_is_it)
 {
 	struct fixture fixture;
-	char text[512];
 
 	NEEDS_TABLE;
-	snprintf(text, sizeof(text), apps, test_is_root() ? somebody() : geteuid());
-	start(&fixture, text);
-	ck_assert_int_eq(test_run_as(somebody(), somebody(), NULL, 0, make_context, NULL), 0);
+	start(&fixture, apps);
+	ck_assert_int_eq(test_run_as(somebody(), somebody(), NULL, 0, make_in_context, NULL), 0);
+	ck_assert_int_eq(test_run_as(somebody(), somebody(), NULL, 0, make_in_user_namespace, NULL),
+			 0);
 	if (test_is_root())
-		ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, make_context, NULL), 2);
+		ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, make_in_context, NULL),
+				 2);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+static int visit(void *argument)
+{
+	struct shmb *c;
+
+	EXPECT(shmb_connect(&c, argument) == 0);
+	put(c, "/visited", "by another");
+	EXPECT(c->delegation.way_size == 0);
+	return 0;
+}
+
+/* Its maker can let in whom he likes. */
+static int let_another_in(void *argument)
+{
+	char socket[160], name[WAYPOINT_SIZE];
+	struct shmb *c;
+	int status, directory;
+	pid_t pid;
+
+	(void)argument;
+	/* As who may be both. */
+	EXPECT(seteuid(23451) == 0);
+	EXPECT(enter_context(socket, &c) == 0);
+	put(c, "/x", "one");
+	EXPECT(c->delegation.way_size > 0);
+	name_of(&c->delegation, name);
+	directory = c->delegation.directories.writable;
+	EXPECT(faccessat(directory, name, F_OK, 0) == 0);
+	/* As a sandbox has it. */
+	*strrchr(socket, '/') = '\0';
+	snprintf(socket, sizeof(socket), "/proc/self/fd/%d/socket",
+		 open(socket, O_PATH | O_DIRECTORY));
+	pid = fork();
+	if (pid == 0) {
+		if (seteuid(0) < 0 || setresuid(23452, 23452, 23452) < 0)
+			_exit(99);
+		_exit(visit(socket));
+	}
+	EXPECT(waitpid(pid, &status, 0) == pid && status == 0);
+	EXPECT(faccessat(directory, name, F_OK, 0) < 0 && errno == ENOENT);
+	expect(c, "/x", "one");
+	EXPECT(c->delegation.directories.writable >= 0 && c->delegation.way_size == 0);
+	return 0;
+}
+
+START_TEST(whoever_else_is_let_in_has_a_part)
+{
+	struct fixture fixture;
+
+	NEEDS_TABLE;
+	TEST_NEEDS(test_is_root(), "needs root to be two users");
+	start(&fixture, apps);
+	ck_assert_int_eq(test_run_as((uid_t)-1, (gid_t)-1, NULL, 0, let_another_in, NULL), 0);
 	fixture_stop(&fixture);
 }
 END_TEST
@@ -626,6 +782,9 @@ TCase *delegate_case_of_own(void)
 	tcase_add_test(tests, it_is_there_as_long_as_it_is_of_use);
 	tcase_add_test(tests, who_had_a_part_before_has_one);
 	tcase_add_test(tests, the_next_broker_has_another);
+	tcase_add_test(tests, a_pool_is_as_small_as_what_others_have_in_it);
+	tcase_add_test(tests, a_small_pool_is_wholly_for_objects);
 	tcase_add_test(tests, an_apps_pool_is_its_own_where_its_maker_is_it);
+	tcase_add_test(tests, whoever_else_is_let_in_has_a_part);
 	return tests;
 }

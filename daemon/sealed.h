@@ -42,7 +42,8 @@ struct sealed_set {
 	struct sealed *names;	  /* a hash by instance and name */
 	struct sealed *by_holder; /* another, by holder's number of inotify */
 	uint32_t last_number;
-	int error; /* of finding one again, the first: 0, or -errno, and the next start may find it */
+	int error; /* of finding one again, the first: 0, or -errno, and the next start may find it
+		    */
 	/* Two inotify descriptors: whoever can touch a holder can't flood the other's queue. */
 	int memories, holders; /* -EBADF: none can be sealed here */
 	struct watch memories_watch, holders_watch;

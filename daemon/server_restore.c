@@ -4,7 +4,6 @@
 #include <string.h>
 #include <syslog.h>
 
-#include "daemon/broker.h"
 #include "daemon/fd.h"
 #include "daemon/log.h"
 #include "daemon/server_private.h"

@@ -467,6 +467,8 @@ Suite *suite_delegate(void)
 	suite_add_tcase(suite, delegate_case_of_hostile());
 	suite_add_tcase(suite, delegate_case_of_drops());
 	suite_add_tcase(suite, delegate_case_of_own());
+	suite_add_tcase(suite, delegate_case_of_alone());
+	suite_add_tcase(suite, delegate_case_of_liars());
 	suite_add_tcase(suite, delegate_case_of_rules());
 	suite_add_tcase(suite, delegate_case_of_validity());
 	return suite;

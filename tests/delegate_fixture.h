@@ -5,6 +5,7 @@
 #define SHMBROKER_DELEGATE_FIXTURE_H
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 TCase *delegate_case_of_hostile(void);	/* of check_delegate_hostile.c */
 TCase *delegate_case_of_drops(void);	/* of check_delegate_drop.c */
 TCase *delegate_case_of_own(void);	/* of check_delegate_own.c */
+TCase *delegate_case_of_alone(void);	/* of check_delegate_alone.c */
+TCase *delegate_case_of_liars(void);	/* of check_delegate_liar.c */
 TCase *delegate_case_of_rules(void);	/* of check_delegate_rules.c */
 TCase *delegate_case_of_validity(void); /* of check_validity.c */
 
@@ -91,6 +94,19 @@ static inline void expect(struct shmb *c, const char *name, const char *content)
 	ck_assert_int_ge(read(fd, text, sizeof(text) - 1), 0);
 	ck_assert_str_eq(text, content);
 	close(fd);
+}
+
+/* An ordinary user, as whom we are or as root can be. */
+static inline uid_t somebody(void)
+{
+	return test_is_root() ? 23451 : (uid_t)-1;
+}
+
+/* Of its waypoint. */
+static inline const char *name_of(const struct shmb_delegation *d, char name[WAYPOINT_SIZE])
+{
+	snprintf(name, WAYPOINT_SIZE, "%.*s", (int)(d->way_size - strlen("/../")), d->way);
+	return name;
 }
 
 /* In a process of its own, which must end with 0; uid -1: as who we are. */

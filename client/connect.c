@@ -167,7 +167,7 @@ int shmb_open_socket(struct shmb *c, const char *path, shmb_deadline deadline)
 {
 	int r;
 
-	c->ids_are_fixed = shmb_ids_are_fixed();
+	c->ids_are_fixed = shmb_ids_are_fixed(c->small, sizeof(c->small));
 	r = connect_path(c, path ? path : default_path(), deadline);
 	return r < 0 ? r : start(c, deadline);
 }

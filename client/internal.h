@@ -259,8 +259,9 @@ int shmb_read_status(char *ret, size_t size);
  * all of them are this thread's effective ones, and none has a capability for it. In a user
  * namespace that one makes, and to which somebody with more rights gives a map of several users, it
  * can: so what is asked of the broker is asked as who it is then in any case.
+ * room is for what is read: a thread may have little of its own.
  */
-bool shmb_ids_are_fixed(void);
+bool shmb_ids_are_fixed(char *room, size_t size);
 
 /* --- umask.c --- */
 

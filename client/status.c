@@ -34,26 +34,34 @@ int shmb_read_status(char *ret, size_t size)
 	return read_file(AT_FDCWD, "/proc/thread-self/status", ret, size);
 }
 
-/* The real, the effective and the saved one are this; the line has a fourth. */
-static bool are_all(const char *text, const char *key, unsigned id)
+/* The real, the effective and the saved one are this. */
+static bool are_all(const char *text, const char *key, unsigned long id)
 {
 	const char *line = strstr(text, key);
-	unsigned real, effective, saved, files;
+	char *end;
 
-	return line &&
-	       sscanf(line + strlen(key), "%u%u%u%u", &real, &effective, &saved, &files) == 4 &&
-	       real == id && effective == id && saved == id;
+	if (!line)
+		return false;
+	end = (char *)line + strlen(key);
+	for (int i = 0; i < 3; i++) {
+		char *start = end;
+
+		if (strtoul(start, &end, 10) != id || end == start)
+			return false;
+	}
+	/* A fourth follows: the text may end anywhere. */
+	return *end == '\t';
 }
 
-static bool are_fixed(int directory, const char *path)
+static bool are_fixed(int directory, const char *path, char *text, size_t size)
 {
 	const unsigned long long may_change = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
 	static const char permitted[] = "\nCapPrm:\t";
 	unsigned long long caps;
-	char text[4096], *end;
 	const char *line;
+	char *end;
 
-	if (read_file(directory, path, text, sizeof(text)) < 0)
+	if (read_file(directory, path, text, size) < 0)
 		return false;
 	line = strstr(text, permitted);
 	if (!line)
@@ -73,32 +81,34 @@ struct entry {
 	char name[];
 };
 
-static unsigned long thread_count(void)
+static unsigned long thread_count(char *text, size_t size)
 {
 	static const char key[] = "\nThreads:\t";
-	char text[4096];
-	const char *line = read_file(AT_FDCWD, "/proc/self/status", text, sizeof(text)) < 0
+	const char *line = read_file(AT_FDCWD, "/proc/self/status", text, size) < 0
 				   ? NULL
 				   : strstr(text, key);
 
 	return line ? strtoul(line + strlen(key), NULL, 10) : ULONG_MAX;
 }
 
-/* How many there are, or 0: not all of them are ordinary. */
-static unsigned long look_at_listed(int tasks, const char *list, long size)
+/* How many there are, or -1: not all of them are ordinary. */
+static long look_at_listed(int tasks, const char *list, long left, char *text, size_t size)
 {
-	unsigned long seen = 0;
+	long seen = 0;
 
-	while (size > 0) {
+	while (left > 0) {
 		const struct entry *entry = (const struct entry *)list;
 		char path[32];
 
-		snprintf(path, sizeof(path), "%.20s/status", entry->name);
-		if (entry->name[0] != '.' && !are_fixed(tasks, path))
-			return 0;
-		seen += entry->name[0] != '.';
+		/* "." and ".." are none. */
+		if (entry->name[0] != '.' && strlen(entry->name) < 20) {
+			stpcpy(stpcpy(path, entry->name), "/status");
+			if (!are_fixed(tasks, path, text, size))
+				return -1;
+			seen++;
+		}
 		list += entry->size;
-		size -= entry->size;
+		left -= entry->size;
 	}
 	return seen;
 }
@@ -108,24 +118,27 @@ static unsigned long look_at_listed(int tasks, const char *list, long size)
  * have been looked at it is no harm that there are more by then. A listing may leave some out when
  * others end meanwhile: then there were more before, or are still.
  */
-static bool are_fixed_in_all(void)
+static bool are_fixed_in_all(char *text, size_t text_size)
 {
 	_cleanup_close_ int tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_Alignas(8) char list[8192];
-	unsigned long before, seen;
-	long size;
+	_Alignas(8) char list[512];
+	unsigned long before, seen = 0;
+	long size, count;
 
 	if (tasks < 0)
 		return false;
-	/* Who has more than fit is not looked at. */
-	before = thread_count();
-	size = syscall(SYS_getdents64, tasks, list, sizeof(list));
-	seen = look_at_listed(tasks, list, size);
-	return seen > 0 && before == seen && thread_count() <= seen;
+	before = thread_count(text, text_size);
+	while ((size = syscall(SYS_getdents64, tasks, list, sizeof(list))) > 0) {
+		count = look_at_listed(tasks, list, size, text, text_size);
+		if (count < 0)
+			return false;
+		seen += (unsigned long)count;
+	}
+	return size == 0 && before == seen && thread_count(text, text_size) <= seen;
 }
 
-bool shmb_ids_are_fixed(void)
+bool shmb_ids_are_fixed(char *room, size_t size)
 {
-	return __libc_single_threaded ? are_fixed(AT_FDCWD, "/proc/thread-self/status")
-				      : are_fixed_in_all();
+	return __libc_single_threaded ? are_fixed(AT_FDCWD, "/proc/thread-self/status", room, size)
+				      : are_fixed_in_all(room, size);
 }

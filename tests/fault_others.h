@@ -11,8 +11,8 @@ FAULT_OTHERS(
 	"freelocale getopt_long gnu_dev_major gnu_dev_makedev gnu_dev_minor memchr memcmp memcpy "
 	"memmem memmove mempcpy memset memrchr "
 	"optarg optind qsort sigemptyset sigfillset snprintf stderr stdout strchr strchrnul "
-	"strcmp strcpy strcspn strerror strerrordesc_np strlen strncat strncmp strnlen "
-	"strpbrk strrchr strsep strspn strstr strtok_r strtoul strtoull uselocale vsnprintf")
+	"stpcpy strcmp strcpy strcspn strerror strerrordesc_np strlen strncat strncmp "
+	"strnlen strpbrk strrchr strsep strspn strstr strtok_r strtoul strtoull uselocale vsnprintf")
 FAULT_OTHERS(
 	"only asks what can always be told",
 	"clock_gettime getegid getenv geteuid getpid "

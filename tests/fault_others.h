@@ -12,7 +12,8 @@ FAULT_OTHERS(
 	"memmem memmove mempcpy memset memrchr "
 	"optarg optind qsort sigemptyset sigfillset snprintf stderr stdout strchr strchrnul "
 	"stpcpy strcmp strcpy strcspn strerror strerrordesc_np strlen strncat strncmp "
-	"strnlen strpbrk strrchr strsep strspn strstr strtok_r strtoul strtoull uselocale vsnprintf")
+	"strnlen strpbrk strrchr strsep strspn strstr strtok_r strtoul strtoull uselocale "
+	"vsnprintf")
 FAULT_OTHERS(
 	"only asks what can always be told",
 	"clock_gettime getegid getenv geteuid getpid "

@@ -40,10 +40,11 @@ struct turn {
  * Those that have more to ask wait in line.
  */
 struct turns {
-	uint64_t pass;	     /* that `left` speaks of */
-	unsigned left;	     /* requests that he still has in it */
-	uint64_t last;	     /* pass in which somebody of his line was served */
-	uint64_t calls_pass; /* on the bus, likewise */
+	uint64_t pass;	      /* that `left` speaks of */
+	unsigned left;	      /* requests that he still has in it */
+	uint64_t last;	      /* pass in which somebody of his line was served */
+	bool was_passed_over; /* for others, since then */
+	uint64_t calls_pass;  /* on the bus, likewise */
 	unsigned calls_left;
 	TAILQ_HEAD(, turn) waiting;
 	TAILQ_ENTRY(turns) entry; /* of the users of whom somebody waits */

@@ -69,6 +69,7 @@ struct server {
 	LIST_HEAD(, client) clients;
 	uint64_t pass;			/* of the loop: one wait, and all that was ready */
 	TAILQ_HEAD(, turns) waiting;	/* users of whom connections wait for their turn */
+	uint64_t served; /* the last pass in which somebody was who doesn't wait in line */
 	uint64_t accepted;		/* the last pass in which somebody was let in */
 	TAILQ_HEAD(, listener) at_door; /* those who may let somebody in in another pass */
 	bool stopped;

@@ -9,7 +9,11 @@
 
 #include "daemon/server_private.h"
 
-/* Requests of one user in a pass. The second is mostly there when he doesn't wait for replies. */
+/*
+ * Requests of one user in a pass. The second is mostly there when he doesn't wait for replies; who
+ * is in line for that has them in every second pass in which others are served, which wakes him
+ * less often than one in each.
+ */
 #define PART 2
 
 struct turns *turns_now(struct client *client)
@@ -54,8 +58,10 @@ struct turns *turn_or_wait(struct client *client)
 	if (client->turn.waits)
 		return NULL;
 	turns = turns_now(client);
-	if (turns->left > 0 && TAILQ_EMPTY(&turns->waiting))
+	if (turns->left > 0 && TAILQ_EMPTY(&turns->waiting)) {
+		client->server->served = client->server->pass;
 		return turns;
+	}
 	turn_wait(client);
 	return NULL;
 }
@@ -75,6 +81,11 @@ void turns_go_on(struct server *server)
 		TAILQ_INSERT_TAIL(&server->waiting, turns, entry);
 		if (turns_now(client)->left == 0)
 			continue;
+		if (server->served == server->pass && !turns->was_passed_over) {
+			turns->was_passed_over = true;
+			continue;
+		}
+		turns->was_passed_over = false;
 		turn_leave(client);
 		client_take_turn(client);
 	}

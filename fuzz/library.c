@@ -240,6 +240,22 @@ static void send_reply(struct hostile *h, uint16_t operation)
 	send_packet(h, packet, (size_t)(end - packet), fds.count ? &fds : NULL);
 }
 
+/* Mostly one that can be; and patterns behind it, that there is or isn't room for. */
+static unsigned char *add_waypoint(unsigned char *end, struct bytes *in)
+{
+	uint8_t how = take_byte(in);
+
+	if (!(how & 1))
+		end = mempcpy(end, WAYPOINT_PREFIX "0123456789abcdef", WAYPOINT_SIZE - (how >> 4));
+	if (how & 2) {
+		size_t size = 4u * take_byte(in);
+
+		memset(end, 'p', size);
+		end += size;
+	}
+	return end;
+}
+
 /* The library asks for it by itself, in front of what it is asked for. */
 static void send_delegation(struct hostile *h)
 {
@@ -250,11 +266,13 @@ static void send_delegation(struct hostile *h)
 		.changes = how & 64,
 		.generation = how & 4 ? take_byte(&h->in) : GENERATION,
 	};
-	unsigned char packet[sizeof(reply) + 8 + 1100], *end;
+	unsigned char packet[sizeof(reply) + 8 + WAYPOINT_SIZE + 255 * 4 + 1100], *end;
 	struct fdlist fds = { .count = 1, .fd = { things[THING_DIRECTORY] } };
 	const uint8_t *text;
 	size_t size = 0;
 
+	if (how & 32)
+		reply.flags |= WIRE_DELEGATE_OWN;
 	if (how & 8)
 		fds.fd[0] = things[take_byte(&h->in) % THINGS];
 	if (how & 1)
@@ -268,6 +286,8 @@ static void send_delegation(struct hostile *h)
 		end[how & 1 ? -6 : -7] = 0;
 	end = mempcpy(end, (char *)&reply + sizeof(reply.reply),
 		      sizeof(reply) - sizeof(reply.reply));
+	if (how & 32)
+		end = add_waypoint(end, &h->in);
 	if (how & 16)
 		size = take_text(&h->in, 1100, &text);
 	end = size > 0 ? mempcpy(end, text, size) : end;

@@ -6,18 +6,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "daemon/fd.h"
 #include "tests/confine.h"
 #include "tests/fault_scene.h"
 
+/* With the definition of one pool more. */
 static const char config[] =
-	"pools: { host: { path = \"@host@\" access = \"caller\" }\n"
+	"pools: { %s host: { path = \"@host@\" access = \"caller\" }\n"
 	"         frames: { size = \"1M\" objects = 16 } own: { per = \"user\" size = \"64K\" "
 	"objects = 8 } }\n"
 	"rules: ( { name = \"own\" user = \"root\" names = \"/own-*\" allow = \"all\" pool = "
@@ -129,8 +133,26 @@ static bool start_once(const struct fixture *template, unsigned at, struct share
 	return hit.happened;
 }
 
+/* Two mounts of one tmpfs, in a mount namespace of this process's: its definition, or nothing. */
+static void give_pool(char *ret, size_t size)
+{
+	char path[128], read_only[128];
+
+	*ret = '\0';
+	snprintf(path, sizeof(path), "%s/given", test_directory());
+	snprintf(read_only, sizeof(read_only), "%s/given-read-only", test_directory());
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mkdir(path, 0755) < 0 || mkdir(read_only, 0755) < 0 ||
+	    mount("given", path, "tmpfs", 0, "mode=1777") < 0 ||
+	    mount(path, read_only, NULL, MS_BIND, NULL) < 0 ||
+	    mount(NULL, read_only, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)
+		return;
+	snprintf(ret, size, "given: { path = \"%s\" read-only-path = \"%s\" }", path, read_only);
+}
+
 static void run(struct shared *shared)
 {
+	char given[512], text[2048];
 	struct fixture f = {
 		.state = STATE_NONE,
 		.closer = { .socket = -EBADF },
@@ -140,7 +162,11 @@ static void run(struct shared *shared)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fault_begin();
-	fixture_prepare(&f, config);
+	give_pool(given, sizeof(given));
+	/* Root can. */
+	FAULT_EXPECT(*given || !test_is_root());
+	snprintf(text, sizeof(text), config, given);
+	fixture_prepare(&f, text);
 	start_once(&f, 0, shared);
 	while (start_once(&f, shared->at, shared))
 		shared->at += STEP;

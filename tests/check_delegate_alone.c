@@ -142,6 +142,34 @@ START_TEST(it_is_there_as_long_as_it_is_of_use)
 }
 END_TEST
 
+/* By its owner, who is the broker's user. */
+START_TEST(one_that_has_something_in_it_is_taken_away_all_the_same)
+{
+	char name[WAYPOINT_SIZE], within[WAYPOINT_SIZE + 8];
+	struct fixture fixture;
+	int directory, fd;
+	struct shmb *c;
+
+	NEEDS_TABLE;
+	start(&fixture, alone);
+	c = fixture_connect(&fixture);
+	put(c, "/x", "one");
+	ck_assert_uint_gt(c->delegation.way_size, 0);
+	directory = c->delegation.directories.writable;
+	snprintf(within, sizeof(within), "%s/within", name_of(&c->delegation, name));
+	ck_assert_int_eq(fchmodat(directory, name, 0700, 0), 0);
+	fd = openat(directory, within, O_RDWR | O_CREAT, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	put_sealed(c, "/sealed", "sealed");
+	ck_assert(faccessat(directory, name, F_OK, 0) < 0 && errno == ENOENT);
+	expect(c, "/sealed", "sealed");
+	ck_assert_uint_eq(c->delegation.way_size, 0);
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 /* Who had a part in it once may have its directory still, and what is in it. */
 START_TEST(who_had_a_part_before_has_one)
 {
@@ -435,6 +463,7 @@ TCase *delegate_case_of_alone(void)
 	tcase_add_loop_test(tests, where_others_may_make_names_there_is_none, 0,
 			    (int)(sizeof(rows) / sizeof(*rows)));
 	tcase_add_test(tests, it_is_there_as_long_as_it_is_of_use);
+	tcase_add_test(tests, one_that_has_something_in_it_is_taken_away_all_the_same);
 	tcase_add_test(tests, who_had_a_part_before_has_one);
 	tcase_add_test(tests, the_next_broker_has_another);
 	tcase_add_test(tests, a_pool_is_as_small_as_what_others_have_in_it);

@@ -247,6 +247,7 @@ static int open_at_once(const char *name, int oflag, mode_t mode)
 	return fd;
 }
 
+/* For itself, so that what it sets up is not set up for who doesn't need it. */
 static __attribute__((noinline)) int open_by_asking(const char *name, int oflag, mode_t mode)
 {
 	struct drop_in d = {

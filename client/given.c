@@ -17,7 +17,10 @@
 
 #include "client/internal.h"
 
-/* By default, proc_sys_kernel(5) overflowuid: it is only a reason to be slower. */
+/*
+ * By default, proc_sys_kernel(5) overflowuid. Where that is another nobody unknown is trusted, and
+ * opens are slower; a broker that the user nobody runs is trusted, which SECURITY.md says.
+ */
 #define UID_UNKNOWN 65534
 
 /*

@@ -189,8 +189,9 @@ int store_get(struct store *store, struct pool *pool, const struct owner *owner,
 int store_open_up(struct store *store, struct instance *instance);
 /*
  * Makes the waypoint of an instance that is alone and has no sealed objects, with the broker's own
- * credentials, if it isn't there. Whether it is: it counts as an object until the last one is
- * sealed, somebody else may have a part in the instance, or that is released.
+ * credentials, if it isn't there. Whether it is. It uses one of the objects until it is taken away:
+ * when something is sealed in the instance, somebody else may have a part in it, the configuration
+ * is loaded, or it is released.
  */
 bool store_begin_waypoint(struct instance *instance);
 /* Whoever opens by it looks from then on. With the broker's own credentials. */

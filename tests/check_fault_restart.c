@@ -27,12 +27,6 @@ static const char config[] =
 /* Two starts each: all of them take minutes with the leak checker. */
 #define STEP (IS_SANITIZED ? 11 : 1)
 
-struct shared {
-	unsigned at;
-	int result;
-	const char *step;
-};
-
 /* What there is to be found again. */
 static void leave_things(struct fixture *f, struct kept *kept, int *hold, char *directory,
 			 size_t directory_size)
@@ -144,34 +138,34 @@ static void expect_content(struct shmb *c, const char *name)
 }
 
 /* The next start, of which nothing fails, has all of it. */
-static void expect_all(struct kept *kept, const char *directory, struct shared *shared)
+static void expect_all(struct kept *kept, const char *directory, struct fault_runs *shared)
 {
 	char socket[256];
 	struct fixture f;
 	struct shmb *c;
 
-	shared->step = "the next start";
+	shared->lost = "the next start";
 	fixture_start(&f, &(struct fixture_how){
 				  .config = config, .is_user = !test_is_root(), .kept = kept });
 	c = fixture_connect(&f);
-	shared->step = "objects";
+	shared->lost = "objects";
 	expect_content(c, "/frames-1");
 	expect_content(c, "/own");
-	shared->step = "a sealed object";
+	shared->lost = "a sealed object";
 	expect_content(c, "/frames-sealed");
-	shared->step = "a temporary name";
+	shared->lost = "a temporary name";
 	expect_content(c, "/frames-temporary");
 	shmb_disconnect(c);
-	shared->step = "a context";
+	shared->lost = "a context";
 	snprintf(socket, sizeof(socket), "%s/socket", directory);
 	FAULT_EXPECT(shmb_connect(&c, socket) == 0);
 	shmb_disconnect(c);
 	fixture_leave(&f);
-	shared->step = NULL;
+	shared->lost = NULL;
 }
 
 /* Of one start the at-th call fails. Whether one did. */
-static bool start_once(const struct fixture *template, struct kept *kept, struct shared *shared)
+static bool start_once(const struct fixture *template, struct kept *kept, struct fault_runs *shared)
 {
 	struct fixture f = *template;
 	struct fault_hit hit;
@@ -196,7 +190,7 @@ static bool start_once(const struct fixture *template, struct kept *kept, struct
 	return hit.happened;
 }
 
-static void run(struct shared *shared)
+static void run(struct fault_runs *shared)
 {
 	struct kept kept = KEPT_NOTHING;
 	struct fixture f;
@@ -218,39 +212,8 @@ static void run(struct shared *shared)
 
 START_TEST(a_fault_of_a_restart)
 {
-	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct fault_hit hit;
-	unsigned failures = 0;
-	int status = -1;
-
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
-	ck_assert_ptr_ne(shared, MAP_FAILED);
-	shared->at = 1;
-	fault_begin();
-	while (status != 0) {
-		pid_t pid = fork();
-
-		if (pid == 0)
-			run(shared);
-		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		fault_disarm(&hit);
-		if (status == 0)
-			break;
-		fprintf(stderr,
-			"fault: restart, call %u: %s at %#tx fails with %s: result %d, status "
-			"%#x%s%s\n",
-			shared->at, hit.happened ? fault_name(hit.call) : "none", fault_place(&hit),
-			strerror(hit.error), shared->result, (unsigned)status,
-			shared->step ? ", lost: " : "", shared->step ? shared->step : "");
-		ck_assert_uint_lt(++failures, 20);
-		shared->at += STEP;
-	}
-	ck_assert_uint_eq(failures, 0);
-	ck_assert_uint_gt(shared->at, 100);
-	if (getenv("FAULT_TELL"))
-		fprintf(stderr, "restart: %u calls\n", shared->at - 1);
-	munmap(shared, sizeof(*shared));
+	fault_run_all("restart", STEP, run);
 }
 END_TEST
 

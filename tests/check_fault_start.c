@@ -34,11 +34,6 @@ static const char config[] =
 /* All of them take minutes with the leak checker, which looks at the end of each. */
 #define STEP (IS_SANITIZED ? 7 : 1)
 
-struct shared {
-	unsigned at;
-	int result;
-};
-
 /* As main does it: 0 or -errno, and what there is of it. */
 static int begin(struct fixture *f)
 {
@@ -107,7 +102,7 @@ static unsigned count_descriptors(void)
 }
 
 /* One start, of which the at-th call fails; 0: none. Whether one did. */
-static bool start_once(const struct fixture *template, unsigned at, struct shared *shared)
+static bool start_once(const struct fixture *template, unsigned at, struct fault_runs *shared)
 {
 	struct fixture f = *template;
 	unsigned descriptors = count_descriptors();
@@ -150,7 +145,7 @@ static void give_pool(char *ret, size_t size)
 	snprintf(ret, size, "given: { path = \"%s\" read-only-path = \"%s\" }", path, read_only);
 }
 
-static void run(struct shared *shared)
+static void run(struct fault_runs *shared)
 {
 	char given[512], text[2048];
 	struct fixture f = {
@@ -175,37 +170,8 @@ static void run(struct shared *shared)
 
 START_TEST(a_fault_of_a_start)
 {
-	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct fault_hit hit;
-	unsigned failures = 0;
-	int status = -1;
-
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
-	ck_assert_ptr_ne(shared, MAP_FAILED);
-	shared->at = 1;
-	fault_begin();
-	while (status != 0) {
-		pid_t pid = fork();
-
-		if (pid == 0)
-			run(shared);
-		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		fault_disarm(&hit);
-		if (status == 0)
-			break;
-		fprintf(stderr,
-			"fault: start, call %u: %s at %#tx fails with %s: result %d, status %#x\n",
-			shared->at, hit.happened ? fault_name(hit.call) : "none", fault_place(&hit),
-			strerror(hit.error), shared->result, (unsigned)status);
-		ck_assert_uint_lt(++failures, 20);
-		shared->at += STEP;
-	}
-	ck_assert_uint_eq(failures, 0);
-	ck_assert_uint_gt(shared->at, 100);
-	if (getenv("FAULT_TELL"))
-		fprintf(stderr, "start: %u calls\n", shared->at - 1);
-	munmap(shared, sizeof(*shared));
+	fault_run_all("start", STEP, run);
 }
 END_TEST
 

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -461,4 +463,39 @@ void fault_run(const struct fault_case *rows, size_t count)
 	close(log);
 	munmap(progress, sizeof(*progress));
 	ck_assert_uint_eq(failures, 0);
+}
+
+void fault_run_all(const char *what, unsigned step, void (*run)(struct fault_runs *runs))
+{
+	struct fault_runs *runs = mmap(NULL, sizeof(*runs), PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct fault_hit hit;
+	unsigned wrong = 0;
+	int status = -1;
+
+	ck_assert_ptr_ne(runs, MAP_FAILED);
+	runs->at = 1;
+	fault_begin();
+	while (status != 0) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			run(runs);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		fault_disarm(&hit);
+		if (status == 0)
+			break;
+		fprintf(stderr,
+			"fault: %s, call %u: %s at %#tx fails with %s: result %d, status %#x%s%s\n",
+			what, runs->at, hit.happened ? fault_name(hit.call) : "none",
+			fault_place(&hit), strerror(hit.error), runs->result, (unsigned)status,
+			runs->lost ? ", lost: " : "", runs->lost ? runs->lost : "");
+		ck_assert_uint_lt(++wrong, 20);
+		runs->at += step;
+	}
+	ck_assert_uint_eq(wrong, 0);
+	ck_assert_uint_gt(runs->at, 100);
+	if (getenv("FAULT_TELL"))
+		fprintf(stderr, "%s: %u calls\n", what, runs->at - 1);
+	munmap(runs, sizeof(*runs));
 }

@@ -31,6 +31,19 @@ TCase *fault_case_of_restarts(void);
 		}                                                                                  \
 	} while (0)
 
+/* Shared by the processes of fault_run_all(): the call that is to fail, and what came of it. */
+struct fault_runs {
+	unsigned at;
+	int result;
+	const char *lost; /* what is being looked for; NULL: all is there */
+};
+
+/*
+ * Has each call of something fail in turn: `run` does that from the at-th on, in a process of its
+ * own, whose end but with 0 is a failure, and ends with 0 when no call was left to fail.
+ */
+void fault_run_all(const char *what, unsigned step, void (*run)(struct fault_runs *runs));
+
 struct scene {
 	const struct fault_case *row;
 	struct fixture fixture;

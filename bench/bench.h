@@ -8,7 +8,7 @@
 
 enum operation { OPEN_READ_ONLY, OPEN_READ_WRITE, CREATE_AND_UNLINK, DENIED, OPERATIONS };
 
-#define CALLS_MAX 1000
+#define CALLS_MAX 20000
 
 struct batch {
 	uint32_t operation;

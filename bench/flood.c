@@ -126,7 +126,7 @@ static _Noreturn void flood(void)
 	char byte;
 
 	for (;;) {
-		if (poll(wanted, connection_count + 1, -1) < 0)
+		if (poll(wanted, connection_count + 1, is_going && !connection_count ? 0 : -1) < 0)
 			die("poll");
 		if (wanted[connection_count].revents) {
 			if (read(control, &byte, 1) != 1)

@@ -5,7 +5,8 @@
 
 /*
  * Starts a process that opens the object read-write on `connections` connections, on each without
- * waiting for replies, after become() has made it who it is to be. It rests until it is told to go.
+ * waiting for replies; without any it computes without end. become() has made it who it is to be
+ * before. It rests until it is told to go.
  */
 int flood_start(const char *socket, const char *object, unsigned connections,
 		void (*become)(const char *user), const char *user); /* 0 or -errno */

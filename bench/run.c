@@ -52,9 +52,9 @@ struct caller {
 /* What was measured of one row in one situation. */
 struct cell {
 	uint32_t *sample; /* of all rounds */
-	double *round;	  /* the median of each */
+	double *round;	  /* the median of each, or the mean */
 	size_t count;
-	double median_us, p99_us;
+	double median_us, mean_us, p99_us;
 };
 
 struct row {
@@ -71,7 +71,7 @@ static pid_t servers[PIDS_MAX];
 static size_t server_count;
 static const char *users[2];
 static const char *group = "";
-static bool one_core;
+static bool one_core, by_mean;
 static int rounds = 100, calls = 50;
 static int cpus[2], cpu_count;
 static FILE *json;
@@ -247,6 +247,15 @@ static void collect(const struct caller *caller, uint32_t *ret, uint32_t count)
 	}
 }
 
+static double mean(const uint32_t *sample, size_t count)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sum += sample[i];
+	return sum / (double)count;
+}
+
 static void measure(struct row *row, int in_turn, enum operation operation, struct cell *cell,
 		    int round)
 {
@@ -270,7 +279,7 @@ static void measure(struct row *row, int in_turn, enum operation operation, stru
 	for (size_t i = 0; i < callers; i++)
 		collect(&row->caller[i], at + i * (size_t)calls, (uint32_t)calls);
 	qsort(at, count, sizeof(*at), compare_samples);
-	cell->round[round] = at[count / 2];
+	cell->round[round] = by_mean ? mean(at, count) : at[count / 2];
 	cell->count += count;
 }
 
@@ -336,6 +345,7 @@ static void sum_up(struct cell *cell)
 		return;
 	qsort(cell->sample, cell->count, sizeof(*cell->sample), compare_samples);
 	cell->median_us = cell->sample[cell->count / 2] / 1e3;
+	cell->mean_us = mean(cell->sample, cell->count) / 1e3;
 	cell->p99_us = cell->sample[cell->count * 99 / 100] / 1e3;
 }
 
@@ -345,7 +355,8 @@ static void report_row(const struct row *row, int placement, int in_turn, int op
 			  *base = base_of(row, placement, in_turn, operation);
 	double each_us = 0;
 
-	printf("%-32s %10.2f %10.2f ", row->label, cell->median_us, cell->p99_us);
+	printf("%-32s %10.2f %10.2f %10.2f ", row->label, cell->median_us, cell->mean_us,
+	       cell->p99_us);
 	if (base)
 		printf("%8.3f  %s", ratio(cell, base), row->base[in_turn]);
 	if (base && row->count > 1) {
@@ -357,9 +368,9 @@ static void report_row(const struct row *row, int placement, int in_turn, int op
 		return;
 	fprintf(json,
 		"{\"group\": \"%s\", \"row\": \"%s\", \"operation\": \"%s\", \"callers\": %d, "
-		"\"cores\": %d, \"median_us\": %.3f, \"p99_us\": %.3f",
+		"\"cores\": %d, \"median_us\": %.3f, \"mean_us\": %.3f, \"p99_us\": %.3f",
 		group, row->label, operation_texts[operation], in_turn + 1, placement + 1,
-		cell->median_us, cell->p99_us);
+		cell->median_us, cell->mean_us, cell->p99_us);
 	if (base)
 		fprintf(json, ", \"base\": \"%s\", \"ratio\": %.4f, \"ratio_of_medians\": %.4f",
 			row->base[in_turn], ratio(cell, base), cell->median_us / base->median_us);
@@ -376,10 +387,10 @@ static void report_situation(int placement, int in_turn, int operation)
 		if (!rows[i].cell[placement][in_turn][operation].sample)
 			continue;
 		if (!begun)
-			printf("\n%s; %s; %s\n%-32s %10s %10s %8s\n", operation_texts[operation],
+			printf("\n%s; %s; %s\n%-32s %10s %10s %10s %8s\n", operation_texts[operation],
 			       in_turn ? "two callers in turn" : "one caller",
 			       placement == TWO_CORES ? "across two cores" : "on one core", "",
-			       "median us", "p99 us", "ratio");
+			       "median us", "mean us", "p99 us", by_mean ? "of means" : "ratio");
 		begun = true;
 		report_row(&rows[i], placement, in_turn, operation);
 	}
@@ -409,10 +420,13 @@ int main(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "1g:r:b:u:s:j:")) >= 0) {
+	while ((option = getopt(argc, argv, "1mg:r:b:u:s:j:")) >= 0) {
 		switch (option) {
 		case '1':
 			one_core = true;
+			break;
+		case 'm':
+			by_mean = true;
 			break;
 		case 'g':
 			group = optarg;

@@ -3,7 +3,7 @@
  * Measures ways to open shared memory side by side: one batch of each, again and again, so that
  * what else the machine does meets all of them alike. Run by scripts/bench:
  *
- *     bench/run [-1] [-g GROUP] [-r ROUNDS] [-b CALLS] [-u USER,USER] [-s PID,PID...]
+ *     bench/run [-1] [-m] [-g GROUP] [-r ROUNDS] [-b CALLS] [-u USER,USER] [-s PID,PID...]
  *         [-j FILE] <ROWS
  *
  * A row is a line of words with tabs between them:
@@ -17,7 +17,7 @@
  *
  * Callers and the servers whose PIDs are given are pinned to one processor, and then, where there
  * are two and without -1, to one each. A table goes to standard output, and an object a line for
- * machines to FILE.
+ * machines to FILE. Ratios are those of medians, with -m of means.
  */
 #include <errno.h>
 #include <sched.h>
@@ -387,7 +387,8 @@ static void report_situation(int placement, int in_turn, int operation)
 		if (!rows[i].cell[placement][in_turn][operation].sample)
 			continue;
 		if (!begun)
-			printf("\n%s; %s; %s\n%-32s %10s %10s %10s %8s\n", operation_texts[operation],
+			printf("\n%s; %s; %s\n%-32s %10s %10s %10s %8s\n",
+			       operation_texts[operation],
 			       in_turn ? "two callers in turn" : "one caller",
 			       placement == TWO_CORES ? "across two cores" : "on one core", "",
 			       "median us", "mean us", "p99 us", by_mean ? "of means" : "ratio");

@@ -319,6 +319,7 @@ static bool may_go_on(struct bus_caller *caller)
 	if (turns->calls_left == 0)
 		return false;
 	turns->calls_left--;
+	turn_served(caller->bus->server, turns);
 	return true;
 }
 

@@ -410,6 +410,8 @@ static int receive(struct client *client)
 		return -EMSGSIZE;
 	if (client->state == CLIENT_GREETING)
 		return greeted(client, (size_t)size);
+	if (client->turn.to_look)
+		turn_look(client);
 	return handle(client, packet_buffer, (size_t)size);
 }
 
@@ -479,6 +481,9 @@ static int serve(struct client *client, short what)
 
 		if (turns)
 			error = take_part(client, turns, what);
+		if (turns && error == 0 && turns->left == 0 && client->turn.asks_ahead &&
+		    is_reading(client) && !is_idle(client))
+			turn_wait(client);
 	}
 	if (error == 0 || error == -EAGAIN)
 		error = client->unwatched ? -ENOMEM : 0;

@@ -32,6 +32,8 @@ struct quota {
 /* One of a user's connections that waits until it is served. Embedded. */
 struct turn {
 	bool waits;
+	bool to_look;	 /* at the next of its requests: whether it asks ahead */
+	bool asks_ahead; /* when it was looked at, it had sent one more before it was answered */
 	TAILQ_ENTRY(turn) entry;
 };
 
@@ -43,7 +45,8 @@ struct turns {
 	uint64_t pass;	      /* that `left` speaks of */
 	unsigned left;	      /* requests that he still has in it */
 	uint64_t last;	      /* pass in which somebody of his line was served */
-	bool was_passed_over; /* for others, since then */
+	unsigned passed_over; /* for others, since then */
+	uint64_t next_look;   /* not before this pass: whether one of his asks ahead */
 	uint64_t calls_pass;  /* on the bus, likewise */
 	unsigned calls_left;
 	TAILQ_HEAD(, turn) waiting;

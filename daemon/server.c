@@ -334,14 +334,15 @@ int server_new(struct server **ret, const struct server_setup *setup)
 	if (!server)
 		return -ENOMEM;
 	server->setup = setup;
-	server->reserve = server->every_fd = -EBADF;
+	server->reserve = server->every_fd = server->rest.timer = -EBADF;
 	LIST_INIT(&server->listeners);
 	LIST_INIT(&server->clients);
-	TAILQ_INIT(&server->waiting);
 	TAILQ_INIT(&server->at_door);
 	SLIST_INIT(&server->orphans);
 	server->reply.body = malloc(REPLY_BODY_MAX);
 	error = server->reply.body ? make_base(server) : -ENOMEM;
+	if (error == 0)
+		error = turns_init(server);
 	if (error == 0)
 		error = make_broker(server);
 	if (error == 0) {
@@ -394,6 +395,7 @@ void server_free(struct server *server)
 	free_event(&server->resume_event);
 	free_event(&server->keeper_event);
 	free_event(&server->every_event);
+	turns_free(server);
 	fd_close(server->every_fd);
 	for (size_t i = 0; i < 3; i++)
 		free_event(&server->signal_event[i]);
@@ -437,10 +439,12 @@ int server_add_client(struct server *server, int fd)
 
 int server_step(struct server *server, bool wait)
 {
-	wait = wait && TAILQ_EMPTY(&server->waiting) && TAILQ_EMPTY(&server->at_door);
+	wait = wait && (TAILQ_EMPTY(&server->waiting) || server->rest.is_on) &&
+	       TAILQ_EMPTY(&server->at_door);
 	server->pass++;
 	event_base_loop(server->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
-	turns_go_on(server);
+	if (!TAILQ_EMPTY(&server->waiting))
+		turns_go_on(server);
 	if (!TAILQ_EMPTY(&server->at_door))
 		listeners_go_on(server);
 	return server->error;

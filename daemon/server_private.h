@@ -55,6 +55,21 @@ struct client {
 	LIST_ENTRY(client) entry;
 };
 
+/*
+ * Who waits in line rests after others were served, until they ask again: where there is one
+ * processor they can do so only while we do nothing, and those in line have nothing to do, either.
+ * In all it rests no longer than it is worked between rests.
+ */
+struct rest {
+	int timer;
+	struct event *event;
+	uint64_t since_ns; /* when it began or ended */
+	int64_t left_ns;   /* of it, and what has been worked since is added */
+	bool is_due;	   /* others were served since one was in vain */
+	bool is_timed;	   /* the timer is set */
+	bool is_on;	   /* the loop may wait, although there is a line */
+};
+
 struct server {
 	const struct server_setup *setup;
 	struct event_base *base;
@@ -67,9 +82,12 @@ struct server {
 	uint64_t tick_at_ms; /* 0: none */
 	LIST_HEAD(, listener) listeners;
 	LIST_HEAD(, client) clients;
-	uint64_t pass;			/* of the loop: one wait, and all that was ready */
-	TAILQ_HEAD(, turns) waiting;	/* users of whom connections wait for their turn */
-	uint64_t served; /* the last pass in which somebody was who doesn't wait in line */
+	uint64_t pass;		     /* of the loop: one wait, and all that was ready */
+	TAILQ_HEAD(, turns) waiting; /* users of whom connections wait for their turn */
+	uint64_t served;	/* the last pass in which somebody was who doesn't wait in line */
+	uint64_t served_before; /* and in which another than in that one */
+	const struct turns *served_turns; /* whose, never looked into */
+	struct rest rest;
 	uint64_t accepted;		/* the last pass in which somebody was let in */
 	TAILQ_HEAD(, listener) at_door; /* those who may let somebody in in another pass */
 	bool stopped;
@@ -121,12 +139,21 @@ void client_turn_away(struct server *server, int fd, int error, const char *why,
 /* turn.c */
 /* Its user's, brought up to this pass. */
 struct turns *turns_now(struct client *client);
-/* Its user's, if it may be served now; NULL: it is in line. */
-struct turns *turn_or_wait(struct client *client);
 void turn_wait(struct client *client);
 /* It waits no longer, if it did. */
 void turn_leave(struct client *client);
-/* Serves one connection of each user who has some in line. */
+/*
+ * Its user's, if it may be served now; NULL: it is in line. Once in so many passes, and while there
+ * are others, it is to be looked whether it asks ahead.
+ */
+struct turns *turn_or_wait(struct client *client);
+/* After receiving a request: who waits for his replies sends nothing more before he is answered. */
+void turn_look(struct client *client);
+/* Somebody is served, unless he is in line; on the bus, too. */
+void turn_served(struct server *server, const struct turns *turns);
+/* Serves one connection of each user who has some in line; there are such. */
 void turns_go_on(struct server *server);
+int turns_init(struct server *server); /* 0 or -errno */
+void turns_free(struct server *server);
 
 #endif

@@ -5,16 +5,29 @@
  * are in a line, out of the loop's sight: looking at each of a thousand in every pass would cost
  * the others more than serving them.
  */
+#include <errno.h>
 #include <stddef.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "daemon/fd.h"
 #include "daemon/server_private.h"
 
 /*
  * Requests of one user in a pass. The second is mostly there when he doesn't wait for replies; who
- * is in line for that has them in every second pass in which others are served, which wakes him
- * less often than one in each.
+ * is in line for that has them in every third pass in which others are served, which wakes him less
+ * often than one in each: what he does then takes processor time, too.
  */
 #define PART 2
+#define PASSED_OVER 2
+
+/* A rest is no longer, however much was worked: who asks again at once does so within less. */
+#define REST_US 500
+
+/* Passes from one look whether somebody asks ahead to the next: it is a system call. */
+#define LOOKS_APART 64
 
 struct turns *turns_now(struct client *client)
 {
@@ -33,6 +46,7 @@ void turn_wait(struct client *client)
 
 	event_del(&client->event);
 	client->turn.waits = true;
+	client->turn.to_look = client->turn.asks_ahead = false;
 	if (TAILQ_EMPTY(&turns->waiting))
 		TAILQ_INSERT_TAIL(&client->server->waiting, turns, entry);
 	TAILQ_INSERT_TAIL(&turns->waiting, &client->turn, entry);
@@ -51,6 +65,53 @@ void turn_leave(struct client *client)
 		TAILQ_REMOVE(&client->server->waiting, turns, entry);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void end_rest(struct rest *rest, uint64_t now)
+{
+	rest->left_ns -= (int64_t)(now - rest->since_ns);
+	rest->since_ns = now;
+	rest->is_on = false;
+}
+
+void turn_served(struct server *server, const struct turns *turns)
+{
+	if (!TAILQ_EMPTY(&turns->waiting))
+		return;
+	if (server->served_turns != turns)
+		server->served_before = server->served;
+	server->served_turns = turns;
+	server->served = server->pass;
+	/* Those in line are others than he. */
+	if (!TAILQ_EMPTY(&server->waiting))
+		server->rest.is_due = true;
+	if (server->rest.is_on)
+		end_rest(&server->rest, now_ns());
+}
+
+/* Others than he were served in this pass or the one before, or are in line. */
+static bool has_others(const struct server *server, const struct turns *turns)
+{
+	uint64_t served = server->served_turns == turns ? server->served_before : server->served;
+
+	return served + 1 >= server->pass || !TAILQ_EMPTY(&server->waiting);
+}
+
+void turn_look(struct client *client)
+{
+	struct turns *turns = quota_turns(&client->caller.charge);
+
+	client->turn.to_look = false;
+	client->turn.asks_ahead = recv(client->fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT) >= 0;
+	turns->next_look = client->turn.asks_ahead ? 0 : client->server->pass + LOOKS_APART;
+}
+
 struct turns *turn_or_wait(struct client *client)
 {
 	struct turns *turns;
@@ -59,17 +120,93 @@ struct turns *turn_or_wait(struct client *client)
 		return NULL;
 	turns = turns_now(client);
 	if (turns->left > 0 && TAILQ_EMPTY(&turns->waiting)) {
-		client->server->served = client->server->pass;
+		turn_served(client->server, turns);
+		client->turn.to_look = client->server->pass >= turns->next_look &&
+				       has_others(client->server, turns);
 		return turns;
 	}
 	turn_wait(client);
 	return NULL;
 }
 
+static int64_t rest_max_ns(const struct server *server)
+{
+	uint32_t us = server->setup->rest_us;
+
+	return 1000ll * (us ? us : REST_US);
+}
+
+static bool set_timer(const struct rest *rest, int64_t ns)
+{
+	const struct itimerspec length = { .it_value = { .tv_sec = (time_t)(ns / 1000000000),
+							 .tv_nsec = (long)(ns % 1000000000) } };
+
+	return timerfd_settime(rest->timer, 0, &length, NULL) == 0;
+}
+
+/* The loop may wait: until somebody is ready, or for as long as has been worked since the last. */
+static void take_rest(struct server *server)
+{
+	struct rest *rest = &server->rest;
+	uint64_t now;
+
+	if (TAILQ_EMPTY(&server->waiting) || !rest->is_due)
+		return;
+	now = now_ns();
+	rest->left_ns += (int64_t)(now - rest->since_ns);
+	if (rest->left_ns > rest_max_ns(server))
+		rest->left_ns = rest_max_ns(server);
+	rest->since_ns = now;
+	if (rest->left_ns <= 0)
+		return;
+	/* One that was set before ends before, and is set again then. */
+	rest->is_timed = rest->is_timed || set_timer(rest, rest->left_ns);
+	rest->is_on = rest->is_timed;
+}
+
+static void timer_ready(evutil_socket_t fd, short what, void *argument)
+{
+	struct server *server = argument;
+	struct rest *rest = &server->rest;
+	uint64_t now = now_ns(), times;
+	int64_t left = rest->left_ns - (int64_t)(now - rest->since_ns);
+
+	(void)what;
+	if (read(fd, &times, sizeof(times)) != sizeof(times))
+		return;
+	rest->is_timed = rest->is_on && left > 0 && set_timer(rest, left);
+	if (rest->is_on && !rest->is_timed) {
+		end_rest(rest, now);
+		rest->is_due = false;
+	}
+}
+
+int turns_init(struct server *server)
+{
+	struct rest *rest = &server->rest;
+
+	TAILQ_INIT(&server->waiting);
+	rest->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (rest->timer < 0)
+		return -errno;
+	rest->event = event_new(server->base, rest->timer, EV_READ | EV_PERSIST, timer_ready,
+				server);
+	return rest->event && event_add(rest->event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+void turns_free(struct server *server)
+{
+	if (server->rest.event)
+		event_free(server->rest.event);
+	fd_close(server->rest.timer);
+}
+
 void turns_go_on(struct server *server)
 {
 	struct turns *turns;
 
+	if (server->rest.is_on)
+		return;
 	/* Serving one may end others, and with them a user: nothing is held beyond it. */
 	while ((turns = TAILQ_FIRST(&server->waiting)) && turns->last != server->pass) {
 		struct turn *turn = TAILQ_FIRST(&turns->waiting);
@@ -81,12 +218,13 @@ void turns_go_on(struct server *server)
 		TAILQ_INSERT_TAIL(&server->waiting, turns, entry);
 		if (turns_now(client)->left == 0)
 			continue;
-		if (server->served == server->pass && !turns->was_passed_over) {
-			turns->was_passed_over = true;
+		if (server->served == server->pass && turns->passed_over < PASSED_OVER) {
+			turns->passed_over++;
 			continue;
 		}
-		turns->was_passed_over = false;
+		turns->passed_over = 0;
 		turn_leave(client);
 		client_take_turn(client);
 	}
+	take_rest(server);
 }

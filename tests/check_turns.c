@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,8 @@
 #define ASKED 5	   /* of whoever is to be served beside it: its socket holds the replies */
 #define FLOOD 40   /* on each connection of the flood, or what its socket holds */
 #define BETWEEN 2u /* the other's requests between two of one's own */
+#define SYNC 12	   /* asked one after the other, after as many ms */
+#define REST_S 2   /* of the line, beside one who asks that slowly */
 
 static const char one_pool[] =
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
@@ -68,7 +71,7 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 	struct edge_hold hold;
 	struct flood flooder = { .connections = floods[_i].connections,
 				 .operation = floods[_i].operation };
-	unsigned long first, before, now;
+	unsigned long before, now;
 	char byte;
 	pid_t pid;
 
@@ -95,15 +98,12 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 		ck_assert_int_eq(raw_ask(fd, i, WIRE_STATUS, ""), 0);
 	edge_let_go(&hold);
 
-	first = before = edge_next_count(fd, 0, "requests");
+	before = edge_next_count(fd, 0, "requests");
 	for (uint32_t i = 1; i < ASKED; i++, before = now) {
 		now = edge_next_count(fd, i, "requests");
 		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
 			      now - before);
 	}
-	/* Of several connections, of which some wait in line, one for each of his own. */
-	if (flooder.connections > 1)
-		ck_assert_msg(now - first <= 2 * (ASKED - 1), "%lu requests in all", now - first);
 	close(go[1]);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
@@ -111,6 +111,147 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 	close(go[0]);
 	close(done[0]);
 	close(done[1]);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+/* The same without end, who reads the replies, too. */
+static int flood_on(const struct flood *flood)
+{
+	struct pollfd go = { .fd = flood->go, .events = POLLIN };
+	int *fd = calloc(flood->connections, sizeof(*fd));
+	char reply[WIRE_PACKET_MAX];
+
+	for (unsigned i = 0; fd && i < flood->connections; i++) {
+		fd[i] = raw_greeted(flood->socket);
+		fcntl(fd[i], F_SETFL, O_NONBLOCK);
+	}
+	while (fd && poll(&go, 1, 0) == 0)
+		for (unsigned i = 0; i < flood->connections; i++) {
+			while (recv(fd[i], reply, sizeof(reply), 0) > 0)
+				;
+			while (raw_ask(fd[i], 1, flood->operation, "") == 0)
+				;
+		}
+	free(fd);
+	return fd ? 0 : 1;
+}
+
+static pid_t start_flood(const struct flood *flood, const int *go)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(go[1]);
+		_exit(setgid(OTHER) < 0 || setuid(OTHER) < 0 ? 9 : flood_on(flood));
+	}
+	ck_assert_int_gt(pid, 0);
+	return pid;
+}
+
+static void end_flood(pid_t pid, const int *go)
+{
+	int status;
+
+	close(go[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	close(go[0]);
+}
+
+struct line {
+	bool rests, has_rested;
+	uint64_t requests;
+};
+
+static void look_at_line(struct fixture *fixture, void *argument)
+{
+	*(struct line *)argument = (struct line){
+		.rests = fixture->server->rest.is_on && !TAILQ_EMPTY(&fixture->server->waiting),
+		.has_rested = fixture->server->rest.since_ns > 0,
+		.requests = server_broker(fixture->server)->counters.requests,
+	};
+}
+
+/* Until there were so many more, of whomever. */
+static struct line line_after(struct fixture *fixture, uint64_t requests)
+{
+	struct line first, now;
+
+	fixture_call(fixture, look_at_line, &first);
+	do {
+		fixture_call(fixture, look_at_line, &now);
+	} while (now.requests < first.requests + requests);
+	return now;
+}
+
+static unsigned long ask_for_count(int fd, uint32_t serial)
+{
+	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STATUS, ""), 0);
+	return edge_next_count(fd, serial, "requests");
+}
+
+START_TEST(who_is_in_line_rests_until_another_asks_again)
+{
+	struct fixture fixture;
+	struct flood flooder = { .connections = floods[_i].connections,
+				 .operation = floods[_i].operation };
+	unsigned long first, before, now;
+	struct line line;
+	uint32_t serial = 0;
+	int go[2], fd;
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = one_pool, .rest_us = REST_S * 1000000 });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	fd = raw_greeted(fixture.socket);
+	pid = start_flood(&flooder, go);
+	do {
+		ask_for_count(fd, serial++);
+		fixture_call(&fixture, look_at_line, &line);
+	} while (!line.rests);
+
+	first = before = ask_for_count(fd, serial++);
+	for (int i = 0; i < SYNC; i++, before = now) {
+		usleep(1000 * (unsigned)i);
+		now = ask_for_count(fd, serial++);
+		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
+			      now - before);
+	}
+	ck_assert_msg(now - first <= SYNC + 2 * SYNC / 3 + BETWEEN, "%lu requests in all",
+		      now - first);
+	/* And goes on when nobody does. */
+	line_after(&fixture, 1000);
+	end_flood(pid, go);
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(who_is_alone_does_not_rest)
+{
+	struct fixture fixture;
+	struct flood flooder = { .connections = floods[_i].connections,
+				 .operation = floods[_i].operation };
+	struct line line;
+	int go[2];
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	pid = start_flood(&flooder, go);
+	line = line_after(&fixture, 5000);
+	ck_assert(!line.rests && !line.has_rested);
+	end_flood(pid, go);
 	fixture_stop(&fixture);
 }
 END_TEST
@@ -246,6 +387,10 @@ TCase *server_case_of_turns(void)
 
 	tcase_set_timeout(test, 60);
 	tcase_add_loop_test(test, a_flood_costs_another_user_a_few_requests_at_most, 0,
+			    sizeof(floods) / sizeof(floods[0]));
+	tcase_add_loop_test(test, who_is_in_line_rests_until_another_asks_again, 0,
+			    sizeof(floods) / sizeof(floods[0]));
+	tcase_add_loop_test(test, who_is_alone_does_not_rest, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);
 	tcase_add_test(test, one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn);

@@ -401,6 +401,7 @@ bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 		.closer = &f->closer,
 		.always_peek = how->always_peek,
 		.connections = how->connections,
+		.rest_us = how->rest_us,
 	};
 	if (context_base_open(&f->base, f->contexts_path, !how->is_user) == 0)
 		f->setup.contexts = &f->base;

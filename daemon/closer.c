@@ -178,7 +178,7 @@ static size_t most_hoarded(void)
 	return limit.rlim_cur / 2;
 }
 
-int closer_start(struct closer *closer, void (*confine)(void))
+int closer_start(struct closer *closer, int (*confine)(void))
 {
 	pid_t parent = getpid();
 	char ready = 0;
@@ -209,8 +209,8 @@ int closer_start(struct closer *closer, void (*confine)(void))
 		signal(SIGTERM, SIG_IGN);
 		signal(SIGHUP, SIG_IGN);
 		hoard.most = most_hoarded();
-		if (confine)
-			confine();
+		if (confine && confine() < 0)
+			_exit(1);
 		if (write(SOCKET, &ready, 1) < 0)
 			_exit(1);
 		serve(SOCKET);

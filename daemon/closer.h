@@ -20,7 +20,7 @@ struct closer {
  * Forks it. Before the broker has other descriptors than standard streams to speak of. confine is
  * run in it before it serves; may be NULL. It has begun when this returns. 0 or -errno.
  */
-int closer_start(struct closer *closer, void (*confine)(void));
+int closer_start(struct closer *closer, int (*confine)(void));
 
 enum closing {
 	CLOSING_SLOW,	 /* takes a while, and ends */

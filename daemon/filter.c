@@ -311,7 +311,7 @@ int filter_install(enum filter_role role)
 	/* prctl, not seccomp(2): the latter is not in systemd's @system-service. */
 	if (error == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 			   prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0))
-		error = -errno;
+		error = errno == ENOMEM ? -ENOMEM : errno;
 	free(program.filter);
 	return error;
 }

@@ -220,6 +220,18 @@ int helper_take_ids(const struct attempt *attempt, const struct keeper_setup *se
 	return 0;
 }
 
+int helper_confine(const struct attempt *attempt, int (*confine)(void))
+{
+	int error = step_try(attempt, STEP_FILTER) ? 0 : -errno;
+
+	if (error == 0 && confine)
+		error = confine();
+	if (error == 0)
+		return 0;
+	errno = -error;
+	return step_failed(attempt, STEP_FILTER);
+}
+
 /* A request on its way: this, and behind it the strings with their ends. */
 struct request_head {
 	uint64_t id, size_bytes, objects;

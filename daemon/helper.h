@@ -57,6 +57,8 @@ bool helper_has_own_ids(const struct keeper_setup *setup);
 
 /* Becomes the table's user, without groups and without any capability. 0 or -errno. */
 int helper_take_ids(const struct attempt *attempt, const struct keeper_setup *setup);
+/* Its filter; confine may be NULL. 0 or -errno, noted. */
+int helper_confine(const struct attempt *attempt, int (*confine)(void));
 
 /* What a helper answers. The descriptors are the list's: first the writable one. */
 struct helper_answer {

@@ -38,8 +38,9 @@ struct keeper_setup {
 	const struct keeper_fault *fault; /* NULL, or an entry whose step fails */
 	void (*after_fork)(
 		void); /* run in each child first: closes what it must not keep; may be NULL */
-	/* Run in the keeper and the twins' helper before they serve: their filters; may be NULL. */
-	void (*confine_keeper)(void), (*confine_twin)(void);
+	/* Run in the keeper and the twins' helper before they serve, or don't when it fails: their
+	 * filters; 0 or -errno; may be NULL. */
+	int (*confine_keeper)(void), (*confine_twin)(void);
 };
 
 /*

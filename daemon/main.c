@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <linux/nsfs.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +23,7 @@
 #include "daemon/places.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
+#include "daemon/user.h"
 
 /*
  * Who owns the pool table may enter it, from Linux 6.18 without any other right (an nsfs file
@@ -142,9 +142,10 @@ static bool is_mapped(const char *uid_map, uid_t uid)
 /* Who owns the pool table: somebody under whom nothing else runs. 0 or -errno. */
 static int choose_table_user(struct keeper_setup *setup, const struct peer_self *self)
 {
-	const struct passwd *user;
 	uid_t uid, first, count;
 	uint32_t random;
+	gid_t gid;
+	int error;
 
 	setup->table_uid = geteuid();
 	setup->table_gid = getegid();
@@ -152,10 +153,10 @@ static int choose_table_user(struct keeper_setup *setup, const struct peer_self 
 		return 0;
 	/* A table that is there already lets only its owner in, whoever that would be today. */
 	if (setup->userns >= 0 && ioctl(setup->userns, NS_GET_OWNER_UID, &uid) == 0) {
-		user = getpwuid(uid);
+		error = user_group(uid, &gid);
 		setup->table_uid = uid;
-		setup->table_gid = user ? user->pw_gid : (gid_t)uid;
-		return 0;
+		setup->table_gid = error == 0 ? gid : (gid_t)uid;
+		return error == -ENOENT ? 0 : error;
 	}
 	/* Root of a namespace that knows few others is an ordinary user outside of it. */
 	if (!is_mapped(self->uid_map, TABLE_UID_LAST))
@@ -166,8 +167,11 @@ static int choose_table_user(struct keeper_setup *setup, const struct peer_self 
 		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 			return -errno;
 		uid = first + random % count;
-		if (!is_mapped(self->uid_map, uid) || getpwuid(uid))
+		error = is_mapped(self->uid_map, uid) ? user_group(uid, &gid) : 0;
+		if (error == 0)
 			continue;
+		if (error != -ENOENT)
+			return error;
 		setup->table_uid = setup->table_gid = uid;
 		return 0;
 	}
@@ -189,9 +193,11 @@ static int drop_rights(void)
 	}
 	prctl(PR_SET_DUMPABLE, 0);
 	error = filter_install(FILTER_BROKER);
-	if (error < 0)
-		log_line(LOG_WARNING, "no system-call filter: %s", strerror(-error));
-	return 0;
+	if (error > 0)
+		log_line(LOG_WARNING, "no system-call filter: %s", strerror(error));
+	else if (error < 0)
+		log_line(LOG_ERR, "the system-call filter can't be had: %s", strerror(-error));
+	return error < 0 ? error : 0;
 }
 
 /* Not before clients are let in. */
@@ -322,20 +328,27 @@ static int serve(struct server *server, const struct places *places, bool is_use
 	return error;
 }
 
-/* Where it can't be had, it can't for the broker either, and that says so. */
-static void confine_keeper(void)
+/* Where there is none at all, there is none for the broker either, and that says so. */
+static int confine(enum filter_role role)
 {
-	filter_install(FILTER_KEEPER);
+	int error = filter_install(role);
+
+	return error < 0 ? error : 0;
 }
 
-static void confine_twin(void)
+static int confine_keeper(void)
 {
-	filter_install(FILTER_TWIN);
+	return confine(FILTER_KEEPER);
 }
 
-static void confine_closer(void)
+static int confine_twin(void)
 {
-	filter_install(FILTER_CLOSER);
+	return confine(FILTER_TWIN);
+}
+
+static int confine_closer(void)
+{
+	return confine(FILTER_CLOSER);
 }
 
 /* What another process may have better luck with. */
@@ -426,6 +439,16 @@ static int learn_self(struct peer_self *self, bool is_user)
 	return error;
 }
 
+static int make_server(struct server **ret, const struct server_setup *setup)
+{
+	int error = server_new(ret, setup);
+
+	if (error < 0)
+		log_line(LOG_ERR, "it can't begin to serve: %s", strerror(-error));
+	serving = *ret;
+	return error;
+}
+
 static int run(const struct options *options)
 {
 	_cleanup_(string_list_done) struct string_list directories = { 0 };
@@ -481,8 +504,7 @@ static int run(const struct options *options)
 		setup.sealed_ended = drop_sealed;
 	}
 	if (error == 0)
-		error = server_new(&server, &setup);
-	serving = server;
+		error = make_server(&server, &setup);
 	/* Whatever goes wrong from here on, another process follows. */
 	if (error == 0 && service.is_managed)
 		server_leave(server, true);
@@ -501,14 +523,21 @@ static int run(const struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options = { 0 };
-	int rc;
+	int rc, error;
 
-	if (fd_fill_standard() < 0)
+	error = fd_fill_standard();
+	if (error < 0) {
+		log_line(LOG_ERR, "the standard descriptors can't be had: %s", strerror(-error));
 		return EXIT_FAILURE;
+	}
 	rc = parse(argc, argv, &options);
 	if (rc)
 		return rc - 1;
 	umask(0077);
 	log_init();
-	return run(&options) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	error = run(&options);
+	/* Nobody else says so. */
+	if (error == -ENOMEM)
+		log_line(LOG_ERR, "there is no memory: it ends");
+	return error < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -271,6 +271,8 @@ int server_catch_signals(struct server *server)
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+		/* Afterwards, while it ends, nothing is to be cut short. */
+		signal(numbers[i], SIG_IGN);
 		server->signal_event[i] = evsignal_new(server->base, numbers[i], caught, server);
 		if (!server->signal_event[i] || event_add(server->signal_event[i], NULL) < 0)
 			return -ENOMEM;

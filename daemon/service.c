@@ -112,8 +112,11 @@ int service_take(struct service *ret)
 		.mntns = -EBADF,
 	};
 	count = sd_listen_fds_with_names(0, &names);
-	if (count < 0)
+	if (count < 0) {
+		log_line(LOG_ERR, "what the service manager has passed can't be taken: %s",
+			 strerror(-count));
 		return count;
+	}
 	for (int i = 0; i < count; i++) {
 		int fd = SD_LISTEN_FDS_START + i, *place = place_of(ret, names[i]);
 

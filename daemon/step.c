@@ -18,6 +18,7 @@ static const struct {
 	[STEP_SETRESGID] = { "setresgid", "setresgid" },
 	[STEP_SETRESUID] = { "setresuid", "setresuid" },
 	[STEP_CAPSET] = { "capset", "capset" },
+	[STEP_FILTER] = { "filter", "filter" },
 	[STEP_UNSHARE] = { "unshare", "unshare(CLONE_NEWUSER|CLONE_NEWNS)" },
 	[STEP_READ_MAP] = { "read map", "read uid_map and gid_map" },
 	[STEP_MAP] = { "map", "write uid_map and gid_map" },
@@ -69,6 +70,8 @@ static const struct {
 	{ STEP_SETRESGID, 0, "the broker needs CAP_SETGID, and the table's gid a mapping" },
 	{ STEP_SETRESUID, EAGAIN, "the table's user is at his limit of processes" },
 	{ STEP_SETRESUID, 0, "the broker needs CAP_SETUID, and the table's uid a mapping" },
+	{ STEP_FILTER, 0,
+	  "no memory or descriptor for its system-call filter: restart the broker" },
 	{ STEP_UNSHARE, EPERM,
 	  "kernel.unprivileged_userns_clone=1, user.max_user_namespaces, AppArmor's "
 	  "restrict_unprivileged_userns=0, RestrictNamespaces=user mnt, seccomp, no chroot; "

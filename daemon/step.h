@@ -17,6 +17,7 @@ enum step {
 	STEP_SETRESGID,
 	STEP_SETRESUID,
 	STEP_CAPSET,
+	STEP_FILTER,
 	/* Making the table. */
 	STEP_UNSHARE,
 	STEP_READ_MAP,

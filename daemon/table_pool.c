@@ -366,8 +366,8 @@ int table_pool_run(int socket, const struct keeper_setup *setup, const void *con
 	umask(0077);
 	table_lend_init();
 	result = table_enter(&attempt, setup, table[0], table[1]);
-	if (setup->confine_keeper)
-		setup->confine_keeper();
+	if (result == 0)
+		result = helper_confine(&attempt, setup->confine_keeper);
 	if (helper_send_answer(socket, &hello, NULL) < 0 || result < 0)
 		return EXIT_FAILURE;
 	return helper_serve(socket, setup, answer_pool);

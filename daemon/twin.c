@@ -112,8 +112,8 @@ int twin_run(int socket, const struct keeper_setup *setup, const void *context)
 	int result = helper_take_ids(&attempt, setup);
 
 	helper_hide();
-	if (setup->confine_twin)
-		setup->confine_twin();
+	if (result == 0)
+		result = helper_confine(&attempt, setup->confine_twin);
 	if (helper_send_answer(socket, &hello, NULL) < 0 || result < 0)
 		return EXIT_FAILURE;
 	answer_socket = socket;

@@ -66,6 +66,19 @@ int user_from_name(const char *name, uid_t *ret)
 	return 0;
 }
 
+int user_group(uid_t uid, gid_t *ret)
+{
+	_cleanup_free_ char *buffer = NULL;
+	struct passwd entry;
+	int r;
+
+	r = user_lookup(NULL, uid, &entry, &buffer);
+	if (r < 0)
+		return r;
+	*ret = entry.pw_gid;
+	return 0;
+}
+
 int user_home(uid_t uid, char **ret)
 {
 	_cleanup_free_ char *buffer = NULL;

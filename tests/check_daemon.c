@@ -201,7 +201,9 @@ START_TEST(a_socket_that_systemd_gave_is_served_and_left)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct daemon daemon;
 	struct daemon_place place;
-	struct daemon_how start;
+	struct daemon_kept given = { .count = 1 };
+	const struct daemon_how start = { .uid = geteuid(), .given = &given };
+	int *listener = &given.entry[0].fd;
 	char run[128];
 
 	NEEDS_PRIVATE_POOLS;
@@ -211,12 +213,10 @@ START_TEST(a_socket_that_systemd_gave_is_served_and_left)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", place.socket);
 	arguments[1] = place.config_option;
 	for (int wrong = 0; wrong < 2; wrong++) {
-		start = (struct daemon_how){ .uid = geteuid() };
-		start.listener = socket(AF_UNIX,
-					(wrong ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0);
-		ck_assert_int_eq(bind(start.listener, (struct sockaddr *)&address, sizeof(address)),
-				 0);
-		ck_assert_int_eq(listen(start.listener, 16), 0);
+		*listener = socket(AF_UNIX, (wrong ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC,
+				   0);
+		ck_assert_int_eq(bind(*listener, (struct sockaddr *)&address, sizeof(address)), 0);
+		ck_assert_int_eq(listen(*listener, 16), 0);
 		daemon_start(&daemon, &start, arguments);
 		if (wrong) {
 			ck_assert_int_eq(daemon_end(&daemon, 0), 1);
@@ -227,7 +227,7 @@ START_TEST(a_socket_that_systemd_gave_is_served_and_left)
 			ck_assert_int_eq(daemon_end(&daemon, SIGTERM), 0);
 		}
 		ck_assert_int_eq(unlink(place.socket), 0);
-		close(start.listener);
+		close(*listener);
 	}
 }
 END_TEST
@@ -256,7 +256,8 @@ START_TEST(a_table_that_was_found_is_served_with_its_notes_or_not_at_all)
 				      .table_gid = test_is_root() ? TABLE_ID : getegid(),
 				      .userns = -EBADF,
 				      .mntns = -EBADF };
-	struct daemon_how how = { .uid = geteuid() };
+	struct daemon_kept given = { .count = 2, .entry = { { "userns", 0 }, { "mntns", 0 } } };
+	const struct daemon_how how = { .uid = geteuid(), .given = &given };
 	struct bound bound = { .most = "0" };
 	struct keeper *keeper;
 	struct daemon_place place;
@@ -264,8 +265,8 @@ START_TEST(a_table_that_was_found_is_served_with_its_notes_or_not_at_all)
 
 	TEST_NEEDS(test_has_namespaces(), "no namespaces for private pools");
 	ck_assert_int_eq(keeper_start(&keeper, &setup), 0);
-	how.userns = bound.userns = keeper_userns_borrow(keeper);
-	how.mntns = keeper_mntns_borrow(keeper);
+	given.entry[0].fd = bound.userns = keeper_userns_borrow(keeper);
+	given.entry[1].fd = keeper_mntns_borrow(keeper);
 	daemon_place_make(&place, 0);
 	for (int round = 0; round < 2; round++) {
 		daemon_start_at(&daemon, &place, &how);

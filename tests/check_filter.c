@@ -208,7 +208,7 @@ static int confined(void *argument)
 	const struct rlimit no_core = { 0, 0 };
 
 	setrlimit(RLIMIT_CORE, &no_core);
-	if (filter_install(attempt->role) < 0)
+	if (filter_install(attempt->role) != 0)
 		return NO_FILTER;
 	if (attempt->function)
 		return attempt->function(attempt->role);

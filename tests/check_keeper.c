@@ -22,7 +22,9 @@
 /* Both are consumed, and a table that can't be entered is kept: there are objects in it. */
 START_TEST(found_table_that_cannot_be_entered_is_said_and_kept)
 {
-	static const struct keeper_fault faults[] = { { "setns", EPERM }, { "capset", EPERM } };
+	static const struct keeper_fault faults[] = { { "setns", EPERM },
+						      { "capset", EPERM },
+						      { "filter", ENOMEM } };
 	struct keeper_failure why;
 	struct keeper_setup setup;
 	struct keeper *keeper;
@@ -429,7 +431,7 @@ static TCase *tcase(Suite *suite, const char *name)
 
 static void add_processes(TCase *tests)
 {
-	tcase_add_loop_test(tests, found_table_that_cannot_be_entered_is_said_and_kept, 0, 2);
+	tcase_add_loop_test(tests, found_table_that_cannot_be_entered_is_said_and_kept, 0, 3);
 	tcase_add_test(tests, one_namespace_of_a_table_without_the_other_is_none);
 	tcase_add_test(tests, keeper_dies_with_its_broker);
 	tcase_add_test(tests, signals_for_the_daemon_leave_the_keeper_working);

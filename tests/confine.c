@@ -14,23 +14,24 @@ bool confine_is_valgrind(void)
 	return preloaded && strstr(preloaded, "vgpreload");
 }
 
-static void confine(enum filter_role role)
+static int confine(enum filter_role role)
 {
-	if (!confine_is_valgrind())
-		filter_install(role);
+	int error = confine_is_valgrind() ? 0 : filter_install(role);
+
+	return error < 0 ? error : 0;
 }
 
-void confine_keeper(void)
+int confine_keeper(void)
 {
-	confine(FILTER_KEEPER);
+	return confine(FILTER_KEEPER);
 }
 
-void confine_twin(void)
+int confine_twin(void)
 {
-	confine(FILTER_TWIN);
+	return confine(FILTER_TWIN);
 }
 
-void confine_closer(void)
+int confine_closer(void)
 {
-	confine(FILTER_CLOSER);
+	return confine(FILTER_CLOSER);
 }

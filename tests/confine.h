@@ -8,8 +8,8 @@
 /* valgrind makes calls of its own in our process. */
 bool confine_is_valgrind(void);
 
-void confine_keeper(void);
-void confine_twin(void);
-void confine_closer(void);
+int confine_keeper(void);
+int confine_twin(void);
+int confine_closer(void);
 
 #endif

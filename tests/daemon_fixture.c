@@ -6,8 +6,10 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
+#include "proto/packet.h"
 #include "tests/store_fixture.h"
 
 void daemon_configure(const struct daemon_place *place, const char *text)
@@ -74,10 +76,42 @@ static void become(const struct daemon_how *start, int gate)
 		_exit(98);
 }
 
+#define FD_FIRST 3
+#define FD_ASIDE 40
+
+static void give(const struct daemon_kept *given)
+{
+	char names[256] = "", number[16];
+	int aside[sizeof(given->entry) / sizeof(*given->entry)];
+
+	for (unsigned i = 0; i < given->count; i++) {
+		aside[i] = fcntl(given->entry[i].fd, F_DUPFD_CLOEXEC, FD_ASIDE);
+		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ":" : "",
+			 given->entry[i].name);
+	}
+	for (unsigned i = 0; i < given->count; i++)
+		dup2(aside[i], FD_FIRST + (int)i);
+	snprintf(number, sizeof(number), "%d", (int)getpid());
+	setenv("LISTEN_PID", number, 1);
+	snprintf(number, sizeof(number), "%u", given->count);
+	setenv("LISTEN_FDS", number, 1);
+	if (*names)
+		setenv("LISTEN_FDNAMES", names, 1);
+}
+
+static void give_plan(int plan)
+{
+	char number[16];
+
+	/* The one that isn't closed on exec. */
+	snprintf(number, sizeof(number), "%d", fcntl(plan, F_DUPFD, FD_ASIDE));
+	setenv("FAULT_PLAN", number, 1);
+}
+
 static _Noreturn void daemon_exec(const struct daemon *daemon, const struct daemon_how *start,
 				  int program, const char *const *arguments)
 {
-	char name[80], pid[16];
+	char name[80];
 
 	snprintf(name, sizeof(name), "@shmbroker-test-%d-%u", (int)getppid(), started);
 	setenv("NOTIFY_SOCKET", name, 1);
@@ -89,21 +123,12 @@ static _Noreturn void daemon_exec(const struct daemon *daemon, const struct daem
 	unsetenv("XDG_RUNTIME_DIR");
 	dup2(daemon->log, 1);
 	dup2(daemon->log, 2);
-	if (start->listener || start->userns) {
-		int first = start->listener ? start->listener : start->userns;
-		int second = start->mntns ? fcntl(start->mntns, F_DUPFD_CLOEXEC, 10) : -1;
-
-		snprintf(pid, sizeof(pid), "%d", (int)getpid());
-		setenv("LISTEN_PID", pid, 1);
-		setenv("LISTEN_FDS", second < 0 ? "1" : "2", 1);
-		if (second >= 0)
-			setenv("LISTEN_FDNAMES", "userns:mntns", 1);
-		/* The program's own number is moved out of the way first. */
-		program = fcntl(program, F_DUPFD_CLOEXEC, 10);
-		dup2(fcntl(first, F_DUPFD_CLOEXEC, 10), 3);
-		if (second >= 0)
-			dup2(second, 4);
-	}
+	/* Numbers that are to be given are moved out of the way first. */
+	program = fcntl(program, F_DUPFD_CLOEXEC, FD_ASIDE);
+	if (start->plan)
+		give_plan(start->plan);
+	if (start->given && start->given->count > 0)
+		give(start->given);
 	become(start, daemon->gate);
 	for (int fd = 0; start->closed && fd < 3; fd++)
 		close(fd);
@@ -133,7 +158,8 @@ void daemon_start(struct daemon *daemon, const struct daemon_how *start,
 	int program, gates[2];
 
 	*daemon = (struct daemon){ .pid = -1 };
-	snprintf(path, sizeof(path), "%s/shmbrokerd", build ? build : ".");
+	snprintf(path, sizeof(path), "%s/%s", build ? build : ".",
+		 start->plan ? "tests/faulty" : "shmbrokerd");
 	program = open(path, O_RDONLY | O_CLOEXEC);
 	ck_assert_msg(program >= 0, "%s: %s", path, strerror(errno));
 	daemon->log = memfd_create("log", MFD_CLOEXEC);
@@ -187,6 +213,69 @@ void daemon_await(struct daemon *daemon, const char *state)
 	}
 	read_log(daemon);
 	ck_abort_msg("it never said %s: %s", state, daemon->text);
+}
+
+static void keep_no_longer(struct daemon_kept *kept, const char *name)
+{
+	for (unsigned i = 0; i < kept->count; i++) {
+		if (strcmp(kept->entry[i].name, name) != 0)
+			continue;
+		close(kept->entry[i].fd);
+		kept->entry[i--] = kept->entry[--kept->count];
+	}
+}
+
+static void keep(struct daemon_kept *kept, const char *name, int fd)
+{
+	/* The same once more is no second. */
+	keep_no_longer(kept, name);
+	ck_assert_uint_lt(kept->count, sizeof(kept->entry) / sizeof(*kept->entry));
+	snprintf(kept->entry[kept->count].name, sizeof(kept->entry[0].name), "%s", name);
+	kept->entry[kept->count++].fd = fd;
+}
+
+/* What sd_notify(3) says, with at most one descriptor. */
+static void take_notice(int notify, char *text, size_t size, struct daemon_kept *kept)
+{
+	struct fdlist fds = { 0 };
+	const char *name;
+	ssize_t got = packet_receive(notify, text, size - 1, &fds, 0);
+
+	text[got < 0 ? 0 : got] = 0;
+	name = strstr(text, "FDNAME=");
+	if (name && strncmp(text, "FDSTOREREMOVE=1", 15) == 0)
+		keep_no_longer(kept, name + 7);
+	else if (name && fds.count == 1)
+		keep(kept, name + 7, fdlist_steal_only(&fds));
+	fdlist_close(&fds);
+}
+
+bool daemon_heed(struct daemon *daemon, const char *state, struct daemon_kept *kept)
+{
+	struct pollfd events[] = {
+		{ .fd = daemon->notify, .events = POLLIN },
+		{ .fd = (int)syscall(SYS_pidfd_open, daemon->pid, 0), .events = POLLIN },
+	};
+	char text[512] = "";
+
+	ck_assert_int_ge(events[1].fd, 0);
+	while (!strstr(text, state) && poll(events, 2, ANSWER_MS) > 0) {
+		/* Its end comes behind all that it has said. */
+		if (events[0].revents)
+			take_notice(daemon->notify, text, sizeof(text), kept);
+		else
+			break;
+	}
+	ck_assert_msg(events[0].revents || events[1].revents, "it neither said %s nor ended",
+		      state);
+	close(events[1].fd);
+	return strstr(text, state);
+}
+
+void daemon_kept_done(struct daemon_kept *kept)
+{
+	while (kept->count > 0)
+		close(kept->entry[--kept->count].fd);
 }
 
 int daemon_end(struct daemon *daemon, int number)

@@ -33,11 +33,20 @@ struct daemon {
 	char text[8192]; /* its log, read by daemon_end() */
 };
 
+/* What a service manager keeps for it; without names: a socket that it was started by. */
+struct daemon_kept {
+	unsigned count;
+	struct {
+		char name[16];
+		int fd;
+	} entry[16];
+};
+
 /* How it is started, beside its arguments. */
 struct daemon_how {
 	uid_t uid;
-	int listener;	       /* given as systemd does; 0: none */
-	int userns, mntns;     /* of a table of one before, instead of that; 0: none */
+	const struct daemon_kept *given; /* as systemd does; NULL: nothing */
+	int plan;	       /* of what fails in it: see fault_share(); 0: nothing does */
 	const char *directory; /* to be in; NULL: / */
 	bool contained;	       /* in a user namespace with a map of its own */
 	bool closed;	       /* without standard descriptors */
@@ -56,6 +65,12 @@ void daemon_start_at(struct daemon *daemon, const struct daemon_place *place,
 		     const struct daemon_how *how);
 /* Until it says so. */
 void daemon_await(struct daemon *daemon, const char *state);
+/*
+ * The same, or until it has ended, of which only its end is left to be waited for; false. What it
+ * gives to be kept meanwhile is in `kept`.
+ */
+bool daemon_heed(struct daemon *daemon, const char *state, struct daemon_kept *kept);
+void daemon_kept_done(struct daemon_kept *kept);
 /* By that signal, or 0: by itself. Its exit status; its log is in text. */
 int daemon_end(struct daemon *daemon, int number);
 /* Whoever connects there has both pools. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -48,6 +49,28 @@ void fault_begin(void)
 		ck_assert_ptr_ne(plan, MAP_FAILED);
 	}
 	memset(plan, 0, sizeof(*plan));
+	plan->process = getpid();
+	is_self = true;
+}
+
+int fault_share(void)
+{
+	int fd = memfd_create("plan", MFD_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, sizeof(*plan)), 0);
+	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(plan, MAP_FAILED);
+	return fd;
+}
+
+void fault_join(int fd)
+{
+	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	/* In a program that is no test nothing may be asserted. */
+	if (plan == MAP_FAILED)
+		abort();
+	close(fd);
 	plan->process = getpid();
 	is_self = true;
 }
@@ -122,13 +145,6 @@ const char *fault_name(enum fault_call call)
 	return rows[call].name;
 }
 
-ptrdiff_t fault_place(const struct fault_hit *hit)
-{
-	extern const char __executable_start;
-
-	return hit->happened ? (const char *)hit->from - &__executable_start : 0;
-}
-
 static unsigned my_role(void)
 {
 	if (getpid() != plan->process)
@@ -138,6 +154,7 @@ static unsigned my_role(void)
 
 static int hit(enum fault_call call, const void *from)
 {
+	extern const char __executable_start;
 	unsigned errors = 1;
 	int error = plan->with;
 
@@ -151,7 +168,7 @@ static int hit(enum fault_call call, const void *from)
 		.call = call,
 		.error = error,
 		.errors = errors,
-		.from = from,
+		.place = (const char *)from - &__executable_start,
 		.process = getpid(),
 	};
 	return error;

@@ -31,12 +31,16 @@ struct fault_hit {
 	enum fault_call call;
 	int error;
 	unsigned errors; /* so many errnos has that call's row */
-	const void *from;
+	ptrdiff_t place; /* where it was called, as addr2line(1) wants it */
 	pid_t process;
 };
 
 /* Before what is to be observed is forked, once a process. */
 void fault_begin(void);
+/* Before that, where a program is started in which is to fail what is armed here: for that. */
+int fault_share(void);
+/* In that program; the descriptor is taken. */
+void fault_join(int fd);
 /*
  * From here on the at-th call in these roles fails (0: none does), with the error-th errno of its
  * row. fault_disarm() returns how many calls there were.
@@ -61,8 +65,6 @@ extern _Atomic int fault_exclusive_flags;
 /* What is allocated by what is linked here, and not freed yet, in this process. */
 long fault_allocated(void);
 const char *fault_name(enum fault_call call);
-/* Where it was called, as addr2line(1) wants it. */
-ptrdiff_t fault_place(const struct fault_hit *hit);
 
 /* For the wrappers: what the call that is about to be made fails with, or 0. */
 int fault_due(enum fault_call call, const void *from);

@@ -34,4 +34,4 @@ FAULT_OTHERS("libconfig ends the process where it has no memory",
 	     "config_setting_get_elem config_setting_get_int64 config_setting_get_member "
 	     "config_setting_get_string config_setting_length")
 FAULT_OTHERS("reads what fopen() gave, of /proc", "__isoc99_fscanf __isoc23_fscanf")
-FAULT_OTHERS("only in main, before there is a broker", "getcwd getpwuid sd_is_socket")
+FAULT_OTHERS("only in main, before there is a broker", "getcwd sd_is_socket")

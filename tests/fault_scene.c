@@ -421,8 +421,8 @@ static void say_failed(const struct fault_case *row, const struct fault_hit *hit
 		       const char *text)
 {
 	fprintf(stderr, "fault: %s, call %u: %s at %#tx fails with %s: result %d, status %#x: %s\n",
-		row->name, progress->at, hit->happened ? fault_name(hit->call) : "none",
-		fault_place(hit), strerror(hit->error), progress->result, (unsigned)status, text);
+		row->name, progress->at, hit->happened ? fault_name(hit->call) : "none", hit->place,
+		strerror(hit->error), progress->result, (unsigned)status, text);
 	if (++failures > FAILURES_MOST || !hit->happened)
 		ck_abort_msg("%s: see above", row->name);
 }
@@ -487,8 +487,8 @@ void fault_run_all(const char *what, unsigned step, void (*run)(struct fault_run
 			break;
 		fprintf(stderr,
 			"fault: %s, call %u: %s at %#tx fails with %s: result %d, status %#x%s%s\n",
-			what, runs->at, hit.happened ? fault_name(hit.call) : "none",
-			fault_place(&hit), strerror(hit.error), runs->result, (unsigned)status,
+			what, runs->at, hit.happened ? fault_name(hit.call) : "none", hit.place,
+			strerror(hit.error), runs->result, (unsigned)status,
 			runs->lost ? ", lost: " : "", runs->lost ? runs->lost : "");
 		ck_assert_uint_lt(++wrong, 20);
 		runs->at += step;

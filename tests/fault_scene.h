@@ -21,6 +21,8 @@ TCase *fault_case_of_pools(void);
 TCase *fault_case_of_starts(void);
 /* Of check_fault_restart.c. */
 TCase *fault_case_of_restarts(void);
+/* Of check_fault_main.c. */
+TCase *fault_case_of_the_program(void);
 
 /* In a process of its own, whose end is looked at: says where it went wrong. */
 #define FAULT_EXPECT(condition)                                                                    \

@@ -61,6 +61,7 @@ struct unpublished {
 	struct sealed *sealed; /* NULL: it won't be. Else it has the descriptor */
 	uint64_t ino;
 	bool temporary;
+	char hidden[HIDDEN_NAME_SIZE]; /* that it has after a try to publish it; empty: none */
 	struct charge charge;
 	LIST_ENTRY(unpublished) entry; /* of its connection's */
 	STAILQ_ENTRY(unpublished) behind;

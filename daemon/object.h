@@ -56,9 +56,18 @@ int object_check_size(const struct instance *instance, const struct object_how *
  * or -errno.
  */
 int object_reopen(const struct object_env *env, int fd, int flags);
-/* Gives an object without a name (its descriptor is borrowed) its name. */
+#define HIDDEN_NAME_SIZE (sizeof(NAME_RESERVED_PREFIX) + 16)
+/*
+ * Gives an object without a name (its descriptor is borrowed) its name. What has had one and none
+ * any more can't be given another: so `hidden`, empty at first, is kept by the caller for the next
+ * try after a failed one, or for object_unhide().
+ */
 int object_publish(const struct object_env *env, struct instance *instance, const struct peer *peer,
-		   int fd, const char *name, bool replace, const char **ret_why);
+		   int fd, char hidden[static HIDDEN_NAME_SIZE], const char *name, bool replace,
+		   const char **ret_why);
+/* It will get no name. */
+void object_unhide(const struct object_env *env, const struct instance *instance,
+		   char hidden[static HIDDEN_NAME_SIZE]);
 
 struct object_info {
 	uint64_t size, allocated, ino, created_ns;

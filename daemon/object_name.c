@@ -145,25 +145,49 @@ int object_unlink(const struct object_env *env, struct instance *instance, const
 	return error == ENOTEMPTY ? ENOTEMPTY : object_errno(error);
 }
 
-static int replace(const struct object_env *env, struct instance *instance, int fd,
-		   const char *name, const char **ret_why)
+static int hide(const struct object_env *env, const struct instance *instance, int fd,
+		char hidden[static HIDDEN_NAME_SIZE])
 {
-	char hidden[HIDDEN_NAME_SIZE];
-	int error, held;
+	int error;
 
+	if (*hidden)
+		return 0;
 	error = object_hidden_name(hidden);
 	if (error == 0)
 		error = object_link(env, fd, instance->writable, hidden);
 	if (error)
-		return object_errno(error);
+		*hidden = '\0';
+	return object_errno(error);
+}
+
+void object_unhide(const struct object_env *env, const struct instance *instance,
+		   char hidden[static HIDDEN_NAME_SIZE])
+{
+	if (!*hidden)
+		return;
+	act_as_directory_owner(env, instance);
+	unlinkat(instance->writable, hidden, 0);
+	creds_reset(env->creds);
+	*hidden = '\0';
+}
+
+/* From its hidden name; also in the place of another. */
+static int rename_hidden(const struct object_env *env, struct instance *instance,
+			 char hidden[static HIDDEN_NAME_SIZE], const char *name, bool with_replace,
+			 const char **ret_why)
+{
+	int error, held;
+
 	if (instance->pool->config.access == POOL_ACCESS_GRANT)
 		act_as_directory_owner(env, instance);
-	held = hold_large(instance, name);
-	error = renameat(instance->writable, hidden, instance->writable, name) < 0 ? errno : 0;
+	held = with_replace ? hold_large(instance, name) : -EBADF;
+	error = renameat2(instance->writable, hidden, instance->writable, name,
+			  with_replace ? 0 : RENAME_NOREPLACE) < 0
+			? errno
+			: 0;
 	let_go(env, held);
 	if (!error)
-		return 0;
-	unlinkat(instance->writable, hidden, 0);
+		*hidden = '\0';
 	if (error == EISDIR)
 		return EINVAL;
 	if (instance->pool->config.access == POOL_ACCESS_GRANT && error == EPERM) {
@@ -175,7 +199,8 @@ static int replace(const struct object_env *env, struct instance *instance, int 
 }
 
 int object_publish(const struct object_env *env, struct instance *instance, const struct peer *peer,
-		   int fd, const char *name, bool with_replace, const char **ret_why)
+		   int fd, char hidden[static HIDDEN_NAME_SIZE], const char *name,
+		   bool with_replace, const char **ret_why)
 {
 	int error;
 
@@ -186,9 +211,10 @@ int object_publish(const struct object_env *env, struct instance *instance, cons
 		if (error)
 			return error;
 	}
-	if (with_replace)
-		return replace(env, instance, fd, name, ret_why);
-	return object_errno(object_link(env, fd, instance->writable, name));
+	if (!with_replace && !*hidden)
+		return object_errno(object_link(env, fd, instance->writable, name));
+	error = hide(env, instance, fd, hidden);
+	return error ? error : rename_hidden(env, instance, hidden, name, with_replace, ret_why);
 }
 
 int object_stat(const struct instance *instance, const char *name, struct object_info *ret)

@@ -10,8 +10,6 @@
 #include "daemon/object.h"
 #include "proto/name.h"
 
-#define HIDDEN_NAME_SIZE (sizeof(NAME_RESERVED_PREFIX) + 16)
-
 /* What the kernel said, as the client gets it: the table in client/shmbroker.h. */
 int object_errno(int error);
 /* The caller's ids, where there is a right to take them. 0, or an errno for the client. */

@@ -48,8 +48,10 @@ static struct unpublished *unpublished_find(struct caller *caller, struct name n
 
 static void end(struct broker *broker, struct unpublished *unpublished)
 {
-	if (unpublished->instance)
+	if (unpublished->instance) {
+		object_unhide(&broker->env, unpublished->instance, unpublished->hidden);
 		unpublished->instance->pins--;
+	}
 	quota_release(&broker->quota, &unpublished->charge);
 	broker->undelivered -= !unpublished->instance;
 	object_close(&broker->env, unpublished->fd);
@@ -410,11 +412,12 @@ int operation_publish(struct broker *broker, struct caller *caller, const struct
 			return reply_claim_failed(reply, error);
 	}
 	if (unpublished->sealed)
-		error = sealed_publish(unpublished->sealed, &caller->peer, target.name.text,
-				       replace, &why);
+		error = sealed_publish(unpublished->sealed, &caller->peer, unpublished->hidden,
+				       target.name.text, replace, &why);
 	else
 		error = object_publish(&broker->env, target.instance, &caller->peer,
-				       unpublished->fd, target.name.text, replace, &why);
+				       unpublished->fd, unpublished->hidden, target.name.text,
+				       replace, &why);
 	if (error) {
 		temporary_unclaim(&broker->temporaries, &claim);
 		return reply_open_failed(broker, reply, &target, error, why);

@@ -284,7 +284,8 @@ static int remember(const struct sealed *sealed, const char *name)
 			 instance->key + uid_size, instance->pool->config.name, name);
 }
 
-int sealed_publish(struct sealed *sealed, const struct peer *peer, const char *name, bool replace,
+int sealed_publish(struct sealed *sealed, const struct peer *peer,
+		   char hidden[static HIDDEN_NAME_SIZE], const char *name, bool replace,
 		   const char **ret_why)
 {
 	struct sealed_set *all = sealed->all;
@@ -311,8 +312,8 @@ int sealed_publish(struct sealed *sealed, const struct peer *peer, const char *n
 		sealed_forget(sealed);
 		return ENOMEM;
 	}
-	error = object_publish(all->env, sealed->instance, peer, sealed->holder, name, replace,
-			       ret_why);
+	error = object_publish(all->env, sealed->instance, peer, sealed->holder, hidden, name,
+			       replace, ret_why);
 	if (error) {
 		HASH_DELETE(hh, all->names, sealed);
 		sealed_forget(sealed);

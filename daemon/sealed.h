@@ -72,7 +72,8 @@ void sealed_discard(struct sealed *sealed);
  * From here on nobody can write but by a mapping that is there, and with 0 it has its name. An
  * errno for the client: it is sealed all the same, and may be tried again.
  */
-int sealed_publish(struct sealed *sealed, const struct peer *peer, const char *name, bool replace,
+int sealed_publish(struct sealed *sealed, const struct peer *peer,
+		   char hidden[static HIDDEN_NAME_SIZE], const char *name, bool replace,
 		   const char **ret_why);
 
 /* What has this name, or NULL: nothing, or something else. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Sealed objects whose names go by another way than an unlink, and over a restart: a case of the
  * suite "sealed". */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -311,6 +312,83 @@ START_TEST(another_pool_or_broker_of_the_same_directory_takes_none_away)
 }
 END_TEST
 
+static unsigned count_names(const char *path)
+{
+	DIR *listing = opendir(path);
+	const struct dirent *entry;
+	unsigned count = 0;
+
+	ck_assert_ptr_nonnull(listing);
+	while ((entry = readdir(listing)))
+		count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	closedir(listing);
+	return count;
+}
+
+/* A directory is there in its place, whatever is tried. */
+static int make_in_vain(struct shmb *c, const char *path, uint64_t flags)
+{
+	const struct shmb_how how = { .oflag = O_RDWR | O_CREAT,
+				      .mode = 0600,
+				      .size = SIZE,
+				      .flags = SHMB_UNPUBLISHED | flags };
+	int fd = shmb_open_how(c, "/h-x", &how, sizeof(how));
+
+	ck_assert_msg(fd >= 0, "%s", shmb_reason(c));
+	ck_assert_int_eq(pwrite(fd, "content", 7, 0), 7);
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	ck_assert_int_eq(shmb_publish(c, "/h-x", SHMB_REPLACE), -EINVAL);
+	ck_assert_int_eq(shmb_publish(c, "/h-x", SHMB_REPLACE), -EINVAL);
+	ck_assert_int_eq(shmb_publish(c, "/h-x", 0), -EEXIST);
+	return fd;
+}
+
+static const struct {
+	const char *access;
+	uint64_t flags;
+} in_vain[] = {
+	{ "caller", 0 }, { "caller", SHMB_SEALED }, { "grant", 0 }, { "grant", SHMB_SEALED }
+};
+
+/* What has lost its last name can't be linked again, says link(2) of O_TMPFILE. */
+START_TEST(what_could_not_be_published_can_be_later_and_leaves_nothing_else)
+{
+	const uint64_t flags = in_vain[_i].flags;
+	char text[1024], path[160], content[8] = "";
+	struct fixture fixture;
+	struct shmb *c;
+	int fd;
+
+	snprintf(text, sizeof(text),
+		 "pools: { host: { path = \"@host@\" access = \"%s\" } }\n"
+		 "rules: ( { name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n",
+		 in_vain[_i].access);
+	start(&fixture, NULL, text);
+	snprintf(path, sizeof(path), "%s/h-x", fixture.host);
+	c = fixture_connect(&fixture);
+	for (unsigned how = 0; how <= SHMB_REPLACE; how += SHMB_REPLACE) {
+		close(make_in_vain(c, path, flags));
+		ck_assert_int_eq(rmdir(path), 0);
+		ck_assert_msg(shmb_publish(c, "/h-x", how) == 0, "%s", shmb_reason(c));
+		fd = shmb_open(c, "/h-x", O_RDONLY, 0);
+		ck_assert_int_eq(pread(fd, content, 7, 0), 7);
+		ck_assert_str_eq(content, "content");
+		close(fd);
+		ck_assert_int_eq(shmb_unlink(c, "/h-x"), 0);
+		ck_assert_uint_eq(count_names(fixture.host), 0);
+	}
+	close(make_in_vain(c, path, flags));
+	ck_assert_int_eq(discard(c, "/h-x"), 0);
+	ck_assert_uint_eq(count_names(fixture.host), 1);
+	ck_assert_int_eq(rmdir(path), 0);
+	close(make_in_vain(c, path, flags));
+	shmb_disconnect(c);
+	while (count_names(fixture.host) > 1)
+		;
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *sealed_case_of_names(void)
 {
 	TCase *tests = tcase_create("names");
@@ -323,5 +401,7 @@ TCase *sealed_case_of_names(void)
 	tcase_add_test(tests, it_goes_on_with_the_next_broker);
 	tcase_add_test(tests, a_broker_that_ended_leaves_no_empty_names_to_the_next);
 	tcase_add_test(tests, another_pool_or_broker_of_the_same_directory_takes_none_away);
+	tcase_add_loop_test(tests, what_could_not_be_published_can_be_later_and_leaves_nothing_else,
+			    0, sizeof(in_vain) / sizeof(in_vain[0]));
 	return tests;
 }

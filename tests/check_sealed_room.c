@@ -285,17 +285,6 @@ static void reclaim_and_count(struct fixture *fixture, void *argument)
 	count_all(fixture, argument);
 }
 
-static int discard(struct shmb *c, const char *name)
-{
-	struct {
-		uint64_t flags;
-		char name[16];
-	} body = { .flags = WIRE_DISCARD };
-
-	strcpy(body.name, name);
-	return shmb_raw_call(c, WIRE_PUBLISH, &body, sizeof(body.flags) + strlen(name), NULL, NULL);
-}
-
 /* That takes a while, in which nobody else would be served. */
 START_TEST(a_large_one_is_freed_elsewhere)
 {

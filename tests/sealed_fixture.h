@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/internal.h"
 #include "daemon/broker_private.h"
 #include "tests/fixture.h"
 #include "tests/test.h"
@@ -63,6 +64,18 @@ static inline char *publish(struct shmb *c, const char *name, size_t size, char 
 	memset(map, content, size);
 	ck_assert_msg(shmb_publish(c, name, flags) == 0, "%s: %s", name, shmb_reason(c));
 	return map;
+}
+
+/* What waits to be published doesn't any more. */
+static inline int discard(struct shmb *c, const char *name)
+{
+	struct {
+		uint64_t flags;
+		char name[16];
+	} body = { .flags = WIRE_DISCARD };
+
+	strcpy(body.name, name);
+	return shmb_raw_call(c, WIRE_PUBLISH, &body, sizeof(body.flags) + strlen(name), NULL, NULL);
 }
 
 static inline void expect(struct shmb *c, const char *name, size_t size, char content)

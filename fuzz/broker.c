@@ -67,7 +67,12 @@ static void await_removal(const struct model_object *object)
 /* With it goes what it made and didn't publish, and what it made for as long as it is there. */
 static void caller_leave(unsigned which)
 {
+	time_t end = time(NULL) + GUARD_S;
+
 	caller_done(&run.who[which].caller);
+	for (in_process_turn(run.server); !STAILQ_EMPTY(&run.broker->left_behind);
+	     in_process_wait(run.server))
+		EXPECT(time(NULL) < end, "what it didn't publish outlives it");
 	for (size_t i = 0; i < MODEL_NAMES; i++) {
 		struct model_object *object = &run.model.object[i];
 

@@ -3,8 +3,6 @@
  * Faults of a start that goes on with what the process before left: it has all of it, or less maybe
  * for itself, or it ends with an error. Nothing is lost for the next one.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,9 +11,7 @@
 #include <unistd.h>
 
 #include "client/internal.h"
-#include "daemon/fd.h"
-#include "tests/confine.h"
-#include "tests/fault_scene.h"
+#include "tests/fault_begin.h"
 
 static const char config[] =
 	"pools: { frames: { size = \"1M\" objects = 16 }\n"
@@ -63,68 +59,20 @@ static void leave_things(struct fixture *f, struct kept *kept, int *hold, char *
 /* As main does it: 0 or -errno, and what there is of it. */
 static int begin(struct fixture *f, struct kept *kept)
 {
-	struct keeper_setup keeper = {
-		.table_uid = geteuid() == 0 ? 65533 : geteuid(),
-		.table_gid = geteuid() == 0 ? 65533 : getegid(),
-		.confine_keeper = confine_keeper,
-		.confine_twin = confine_twin,
-	};
 	struct keeper_failure why;
-	const char *name;
-	int error;
+	int error, userns, mntns;
 
 	fault_pause();
-	keeper.userns = fcntl(kept->userns, F_DUPFD_CLOEXEC, 3);
-	keeper.mntns = fcntl(kept->mntns, F_DUPFD_CLOEXEC, 3);
+	userns = fcntl(kept->userns, F_DUPFD_CLOEXEC, 3);
+	mntns = fcntl(kept->mntns, F_DUPFD_CLOEXEC, 3);
 	fault_resume();
-	error = peer_self_init(&f->self, geteuid() != 0);
-	if (error == 0)
-		error = closer_start(&f->closer, confine_closer);
-	if (error < 0) {
-		fault_pause();
-		close(keeper.userns);
-		close(keeper.mntns);
-		fault_resume();
-		return error;
-	}
-	error = keeper_start(&f->keeper, &keeper);
+	error = fault_start_helpers(f, userns, mntns);
 	if (error == 0)
 		error = state_open(&f->state, f->keeper, &why) ? -EIO : 0;
-	if (error < 0)
-		return error;
-	f->listener_directory = place_parent_open(f->socket, PLACE_SHARED, &name);
-	if (f->listener_directory < 0)
-		return f->listener_directory;
-	error = place_listen(&f->listener, f->listener_directory, name, 0666);
-	if (error == 0 && context_base_open(&f->base, f->contexts_path, geteuid() == 0) == 0)
-		f->setup.contexts = &f->base;
 	f->setup.state = &f->state;
-	f->setup.keeper = f->keeper;
 	if (error == 0)
-		error = server_new(&f->server, &f->setup);
-	if (error < 0)
-		return error;
-	server_leave(f->server, true);
-	error = kept_go_on(f->server, kept);
-	if (error == 0)
-		error = server_add_listener(f->server, f->listener.fd,
-					    f->listener.refuses_descriptors);
-	return error;
-}
-
-static void end(struct fixture *f)
-{
-	server_free(f->server);
-	state_close(&f->state);
-	keeper_free(f->keeper);
-	closer_stop(&f->closer);
-	if (f->listener.fd >= 0)
-		place_unlink_own(&f->listener, f->listener_directory, "socket");
-	fd_close(f->listener.fd);
-	fd_close(f->listener_directory);
-	if (f->setup.contexts)
-		context_base_done(&f->base);
-	peer_self_done(&f->self);
+		error = fault_listen(f);
+	return error == 0 ? fault_serve(f, kept) : error;
 }
 
 static void expect_content(struct shmb *c, const char *name)
@@ -170,22 +118,14 @@ static bool start_once(const struct fixture *template, struct kept *kept, struct
 	struct fixture f = *template;
 	struct fault_hit hit;
 
-	f.state = STATE_NONE;
-	f.closer = (struct closer){ .socket = -EBADF };
-	f.listener = (struct place_socket){ .fd = -EBADF };
-	f.listener_directory = -EBADF;
-	f.keeper = NULL;
-	f.server = NULL;
-	f.setup = (struct server_setup){ .self = &f.self,
-					 .source = &f.source,
-					 .closer = &f.closer };
+	fault_clear(&f);
 	kept_by(&f.setup, kept);
 	alarm(GUARD_S);
 	fault_arm(FAULT_SELF | FAULT_HELPER, shared->at, 0);
 	shared->result = begin(&f, kept);
 	fault_disarm(&hit);
 	FAULT_EXPECT(hit.happened || shared->result == 0);
-	end(&f);
+	fault_end(&f);
 	alarm(0);
 	return hit.happened;
 }

@@ -4,7 +4,6 @@
  * the next works.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -15,9 +14,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "daemon/fd.h"
-#include "tests/confine.h"
-#include "tests/fault_scene.h"
+#include "tests/fault_begin.h"
 
 /* With the definition of one pool more. */
 static const char config[] =
@@ -37,57 +34,16 @@ static const char config[] =
 /* As main does it: 0 or -errno, and what there is of it. */
 static int begin(struct fixture *f)
 {
-	struct keeper_setup keeper = {
-		.table_uid = geteuid() == 0 ? 65533 : geteuid(),
-		.table_gid = geteuid() == 0 ? 65533 : getegid(),
-		.userns = -EBADF,
-		.mntns = -EBADF,
-		.confine_keeper = confine_keeper,
-		.confine_twin = confine_twin,
-	};
 	struct keeper_failure why;
-	const char *name;
-	int error = peer_self_init(&f->self, geteuid() != 0);
+	int error = fault_start_helpers(f, -EBADF, -EBADF);
 
 	if (error == 0)
-		error = closer_start(&f->closer, confine_closer);
-	if (error == 0)
-		error = keeper_start(&f->keeper, &keeper);
+		error = fault_listen(f);
 	if (error < 0)
 		return error;
-	f->listener_directory = place_parent_open(f->socket, PLACE_SHARED, &name);
-	if (f->listener_directory < 0)
-		return f->listener_directory;
-	error = place_listen(&f->listener, f->listener_directory, name, 0666);
-	if (error == 0 && context_base_open(&f->base, f->contexts_path, geteuid() == 0) == 0)
-		f->setup.contexts = &f->base;
-	if (error == 0 && keeper_has_table(f->keeper, NULL) &&
-	    state_open(&f->state, f->keeper, &why) == 0)
+	if (keeper_has_table(f->keeper, NULL) && state_open(&f->state, f->keeper, &why) == 0)
 		f->setup.state = &f->state;
-	f->setup.keeper = f->keeper;
-	if (error == 0)
-		error = server_new(&f->server, &f->setup);
-	if (error == 0)
-		error = server_go_on(f->server, &(struct kept_descriptors){ 0 });
-	if (error == 0)
-		error = server_add_listener(f->server, f->listener.fd,
-					    f->listener.refuses_descriptors);
-	return error;
-}
-
-static void end(struct fixture *f)
-{
-	server_free(f->server);
-	state_close(&f->state);
-	keeper_free(f->keeper);
-	closer_stop(&f->closer);
-	if (f->listener.fd >= 0)
-		place_unlink_own(&f->listener, f->listener_directory, "socket");
-	fd_close(f->listener.fd);
-	fd_close(f->listener_directory);
-	if (f->setup.contexts)
-		context_base_done(&f->base);
-	peer_self_done(&f->self);
+	return fault_serve(f, NULL);
 }
 
 static unsigned count_descriptors(void)
@@ -110,9 +66,7 @@ static bool start_once(const struct fixture *template, unsigned at, struct fault
 	struct fault_hit hit;
 	bool is_there;
 
-	f.setup = (struct server_setup){ .self = &f.self,
-					 .source = &f.source,
-					 .closer = &f.closer };
+	fault_clear(&f);
 	alarm(GUARD_S);
 	fault_arm(FAULT_SELF | FAULT_HELPER, at, 0);
 	shared->result = begin(&f);
@@ -120,7 +74,7 @@ static bool start_once(const struct fixture *template, unsigned at, struct fault
 	FAULT_EXPECT(hit.happened || shared->result == 0);
 	is_there = access(f.socket, F_OK) == 0;
 	FAULT_EXPECT(is_there || shared->result < 0);
-	end(&f);
+	fault_end(&f);
 	alarm(0);
 	FAULT_EXPECT(access(f.socket, F_OK) != 0 || shared->result < 0);
 	FAULT_EXPECT(count_descriptors() == descriptors);
@@ -148,12 +102,7 @@ static void give_pool(char *ret, size_t size)
 static void run(struct fault_runs *shared)
 {
 	char given[512], text[2048];
-	struct fixture f = {
-		.state = STATE_NONE,
-		.closer = { .socket = -EBADF },
-		.listener = { .fd = -EBADF },
-		.listener_directory = -EBADF,
-	};
+	struct fixture f = { 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fault_begin();

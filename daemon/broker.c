@@ -409,8 +409,12 @@ static void ended_sealed(void *context, uint32_t number)
 static void pool_ready(void *context, struct instance *instance)
 {
 	struct broker *broker = context;
+	int before = broker->sealed.error;
 
 	sealed_ready(&broker->sealed, instance);
+	if (broker->sealed.error && !before)
+		warn_of(broker, "a sealed object can't be found again now: it is left to the next "
+				"start, as are empty names that brokers before have left");
 	notify_ready(&broker->notify, instance);
 }
 

@@ -8,10 +8,17 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/fd.h"
 #include "daemon/log.h"
 #include "daemon/server_private.h"
+
+/* For how many times as long as it took to let somebody in the door is closed, and at most. */
+#define CLOSED_SHARE 2
+#define CLOSED_MOST_NS 1000000u
 
 static const struct timeval pause_time = { .tv_sec = 0, .tv_usec = 500000 };
 
@@ -19,7 +26,7 @@ static const struct timeval pause_time = { .tv_sec = 0, .tv_usec = 500000 };
 static void leave_line(struct listener *listener)
 {
 	if (listener->waits)
-		TAILQ_REMOVE(&listener->server->at_door, listener, turn);
+		TAILQ_REMOVE(&listener->server->door.waiting, listener, turn);
 	listener->waits = false;
 }
 
@@ -57,6 +64,11 @@ void listeners_resume(struct server *server)
 	}
 }
 
+static bool is_full_error(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
+}
+
 /* Somebody waits at the door, and there is no descriptor to let him in: he is told so. */
 static void turn_one_away(struct server *server, const struct listener *listener)
 {
@@ -70,19 +82,62 @@ static void turn_one_away(struct server *server, const struct listener *listener
 	server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* Somebody was let in, or turned away, which has begun then. */
+static void close_door(struct server *server, const struct client *client, uint64_t begin_ns)
+{
+	uint64_t now = clock_now_ns(), length = CLOSED_SHARE * (now - begin_ns);
+
+	if (length > CLOSED_MOST_NS)
+		length = CLOSED_MOST_NS;
+	if (server->setup->closed_us)
+		length = server->setup->closed_us * 1000ull;
+	server->door.closed_until_ns = now + length;
+	server->door.last = client ? quota_turns(&client->caller.charge) : NULL;
+	server->door.has_others = false;
+}
+
+/* Whether it is, and the loop will hear when it is open again. */
+static bool is_closed(struct server *server)
+{
+	struct door *door = &server->door;
+	uint64_t now;
+
+	if (door->accepted == server->pass)
+		return true;
+	if (!door->has_others)
+		return false;
+	now = clock_now_ns();
+	if (now < door->closed_until_ns && !door->is_timed)
+		door->is_timed = timer_set(door->timer, door->closed_until_ns - now);
+	return now < door->closed_until_ns && door->is_timed;
+}
+
+static void door_opens(evutil_socket_t fd, short what, void *argument)
+{
+	struct server *server = argument;
+	uint64_t times;
+
+	(void)what;
+	if (read(fd, &times, sizeof(times)) == sizeof(times))
+		server->door.is_timed = false;
+}
+
 static void accept_one(struct listener *listener)
 {
 	struct server *server = listener->server;
+	uint64_t begin_ns = clock_now_ns();
 	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
 	int error = fd < 0 ? -errno : 0;
 
-	server->accepted = server->pass;
-	if (fd >= 0)
+	server->door.accepted = server->pass;
+	if (fd >= 0) {
 		error = client_add(server, fd, listener->context, listener->refuses_descriptors);
-	else if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS)
+		close_door(server, error == 0 ? LIST_FIRST(&server->clients) : NULL, begin_ns);
+	}
+	if (fd < 0 && is_full_error(error))
 		turn_one_away(server, listener);
 	/* Also where one was let in and there was none to learn who he is. */
-	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS) {
+	if (is_full_error(error)) {
 		/* Once, not each time that it tries again. */
 		if (!server->is_full)
 			log_line(4, "no descriptor left: accepting pauses (LimitNOFILE=)");
@@ -105,26 +160,46 @@ static void listener_ready(evutil_socket_t fd, short what, void *argument)
 
 	(void)fd;
 	(void)what;
-	if (server->accepted != server->pass && TAILQ_EMPTY(&server->at_door)) {
+	if (TAILQ_EMPTY(&server->door.waiting) && !is_closed(server)) {
 		accept_one(listener);
 		return;
 	}
 	event_del(&listener->event);
 	listener->waits = true;
-	TAILQ_INSERT_TAIL(&server->at_door, listener, turn);
+	TAILQ_INSERT_TAIL(&server->door.waiting, listener, turn);
 }
 
 void listeners_go_on(struct server *server)
 {
-	struct listener *listener = TAILQ_FIRST(&server->at_door);
+	struct listener *listener = TAILQ_FIRST(&server->door.waiting);
 
-	if (server->accepted == server->pass)
+	if (is_closed(server))
 		return;
 	leave_line(listener);
 	if (event_add(&listener->event, NULL) < 0)
 		listeners_pause(server);
 	else
 		accept_one(listener);
+}
+
+int listeners_init(struct server *server)
+{
+	struct door *door = &server->door;
+
+	TAILQ_INIT(&door->waiting);
+	door->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (door->timer < 0)
+		return -errno;
+	door->event = event_new(server->base, door->timer, EV_READ | EV_PERSIST, door_opens,
+				server);
+	return door->event && event_add(door->event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+void listeners_free(struct server *server)
+{
+	if (server->door.event)
+		event_free(server->door.event);
+	fd_close(server->door.timer);
 }
 
 int listener_add(struct server *server, int fd, struct context *context, bool refuses_descriptors)

@@ -336,15 +336,16 @@ int server_new(struct server **ret, const struct server_setup *setup)
 	if (!server)
 		return -ENOMEM;
 	server->setup = setup;
-	server->reserve = server->every_fd = server->rest.timer = -EBADF;
+	server->reserve = server->every_fd = server->rest.timer = server->door.timer = -EBADF;
 	LIST_INIT(&server->listeners);
 	LIST_INIT(&server->clients);
-	TAILQ_INIT(&server->at_door);
 	SLIST_INIT(&server->orphans);
 	server->reply.body = malloc(REPLY_BODY_MAX);
 	error = server->reply.body ? make_base(server) : -ENOMEM;
 	if (error == 0)
 		error = turns_init(server);
+	if (error == 0)
+		error = listeners_init(server);
 	if (error == 0)
 		error = make_broker(server);
 	if (error == 0) {
@@ -392,6 +393,7 @@ void server_free(struct server *server)
 	broker_free(server->broker, server->leave);
 	while ((listener = LIST_FIRST(&server->listeners)))
 		listener_free(listener);
+	listeners_free(server);
 	close_orphans_at_end(server);
 	free_event(&server->tick_event);
 	free_event(&server->resume_event);
@@ -442,12 +444,12 @@ int server_add_client(struct server *server, int fd)
 int server_step(struct server *server, bool wait)
 {
 	wait = wait && (TAILQ_EMPTY(&server->waiting) || server->rest.is_on) &&
-	       TAILQ_EMPTY(&server->at_door);
+	       (TAILQ_EMPTY(&server->door.waiting) || server->door.is_timed);
 	server->pass++;
 	event_base_loop(server->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
 	if (!TAILQ_EMPTY(&server->waiting))
 		turns_go_on(server);
-	if (!TAILQ_EMPTY(&server->at_door))
+	if (!TAILQ_EMPTY(&server->door.waiting))
 		listeners_go_on(server);
 	return server->error;
 }

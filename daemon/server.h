@@ -20,6 +20,7 @@ struct server_setup {
 	struct closer *closer;	       /* NULL: none; then an attached descriptor is closed here */
 	uint32_t connections; /* that there are descriptors for; 0: as many as configured */
 	uint32_t rest_us;     /* at most, of who waits in line while others may ask; 0: as usual */
+	uint32_t closed_us;   /* after somebody was let in, while others are served; 0: as usual */
 	bool always_peek;     /* look for attached descriptors even where the kernel refuses them */
 	const struct state *state;		       /* what is left to the next process */
 	void (*reloading)(void);		       /* a load begins; may be NULL */

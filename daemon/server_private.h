@@ -17,7 +17,7 @@ struct listener {
 	int fd;			 /* borrowed */
 	bool refuses_descriptors;
 	struct event event;
-	bool waits; /* somebody is at the door, and it isn't his turn: in at_door */
+	bool waits; /* somebody is at the door, and it isn't his turn: in the door's line */
 	LIST_ENTRY(listener) entry;
 	TAILQ_ENTRY(listener) turn;
 };
@@ -70,6 +70,22 @@ struct rest {
 	bool is_on;	   /* the loop may wait, although there is a line */
 };
 
+/*
+ * To learn who somebody is takes as long as many requests: after he was let in nobody else is for
+ * twice as long, if others were served meanwhile.
+ */
+struct door {
+	TAILQ_HEAD(, listener) waiting; /* those who may let somebody in in another pass */
+	uint64_t accepted;		/* the last pass in which somebody was let in */
+	const struct turns *last; /* whose he is, never looked into; NULL: he was turned away */
+	bool has_others;	  /* were served since */
+	uint64_t closed_until_ns;
+	int timer;
+	struct event *event;
+	bool is_timed; /* the timer is set: the loop may wait, although somebody waits at the door
+			*/
+};
+
 struct server {
 	const struct server_setup *setup;
 	struct event_base *base;
@@ -88,8 +104,7 @@ struct server {
 	uint64_t served_before; /* and in which another than in that one */
 	const struct turns *served_turns; /* whose, never looked into */
 	struct rest rest;
-	uint64_t accepted;		/* the last pass in which somebody was let in */
-	TAILQ_HEAD(, listener) at_door; /* those who may let somebody in in another pass */
+	struct door door;
 	bool stopped;
 	bool ending, leave; /* at server_free(): contexts and temporary names */
 	bool restoring;	    /* contexts that are kept already */
@@ -122,7 +137,9 @@ int listener_add(struct server *server, int fd, struct context *context, bool re
 void listener_free(struct listener *listener);
 /* Of a context that has ended, whose listening socket it closes. */
 void listener_end(struct listener *listener);
-/* Lets somebody in whose listener is in line (one is), if nobody was in this pass. */
+int listeners_init(struct server *server); /* 0 or -errno */
+void listeners_free(struct server *server);
+/* Lets somebody in whose listener is in line (one is), if it is time. */
 void listeners_go_on(struct server *server);
 void listeners_pause(struct server *server);
 void listeners_resume(struct server *server);
@@ -154,6 +171,8 @@ void turn_served(struct server *server, const struct turns *turns);
 /* Serves one connection of each user who has some in line; there are such. */
 void turns_go_on(struct server *server);
 int turns_init(struct server *server); /* 0 or -errno */
+/* A timerfd's, once; whether it was. */
+bool timer_set(int timer, uint64_t ns);
 void turns_free(struct server *server);
 
 #endif

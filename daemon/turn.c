@@ -9,9 +9,9 @@
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/fd.h"
 #include "daemon/server_private.h"
 
@@ -65,14 +65,6 @@ void turn_leave(struct client *client)
 		TAILQ_REMOVE(&client->server->waiting, turns, entry);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void end_rest(struct rest *rest, uint64_t now)
 {
 	rest->left_ns -= (int64_t)(now - rest->since_ns);
@@ -88,11 +80,13 @@ void turn_served(struct server *server, const struct turns *turns)
 		server->served_before = server->served;
 	server->served_turns = turns;
 	server->served = server->pass;
+	if (turns != server->door.last)
+		server->door.has_others = true;
 	/* Those in line are others than he. */
 	if (!TAILQ_EMPTY(&server->waiting))
 		server->rest.is_due = true;
 	if (server->rest.is_on)
-		end_rest(&server->rest, now_ns());
+		end_rest(&server->rest, clock_now_ns());
 }
 
 /* Others than he were served in this pass or the one before, or are in line. */
@@ -136,12 +130,12 @@ static int64_t rest_max_ns(const struct server *server)
 	return 1000ll * (us ? us : REST_US);
 }
 
-static bool set_timer(const struct rest *rest, int64_t ns)
+bool timer_set(int timer, uint64_t ns)
 {
-	const struct itimerspec length = { .it_value = { .tv_sec = (time_t)(ns / 1000000000),
-							 .tv_nsec = (long)(ns % 1000000000) } };
+	const struct itimerspec length = { .it_value = { .tv_sec = (time_t)(ns / 1000000000u),
+							 .tv_nsec = (long)(ns % 1000000000u) } };
 
-	return timerfd_settime(rest->timer, 0, &length, NULL) == 0;
+	return timerfd_settime(timer, 0, &length, NULL) == 0;
 }
 
 /* The loop may wait: until somebody is ready, or for as long as has been worked since the last. */
@@ -152,7 +146,7 @@ static void take_rest(struct server *server)
 
 	if (TAILQ_EMPTY(&server->waiting) || !rest->is_due)
 		return;
-	now = now_ns();
+	now = clock_now_ns();
 	rest->left_ns += (int64_t)(now - rest->since_ns);
 	if (rest->left_ns > rest_max_ns(server))
 		rest->left_ns = rest_max_ns(server);
@@ -160,7 +154,7 @@ static void take_rest(struct server *server)
 	if (rest->left_ns <= 0)
 		return;
 	/* One that was set before ends before, and is set again then. */
-	rest->is_timed = rest->is_timed || set_timer(rest, rest->left_ns);
+	rest->is_timed = rest->is_timed || timer_set(rest->timer, (uint64_t)rest->left_ns);
 	rest->is_on = rest->is_timed;
 }
 
@@ -168,13 +162,13 @@ static void timer_ready(evutil_socket_t fd, short what, void *argument)
 {
 	struct server *server = argument;
 	struct rest *rest = &server->rest;
-	uint64_t now = now_ns(), times;
+	uint64_t now = clock_now_ns(), times;
 	int64_t left = rest->left_ns - (int64_t)(now - rest->since_ns);
 
 	(void)what;
 	if (read(fd, &times, sizeof(times)) != sizeof(times))
 		return;
-	rest->is_timed = rest->is_on && left > 0 && set_timer(rest, left);
+	rest->is_timed = rest->is_on && left > 0 && timer_set(rest->timer, (uint64_t)left);
 	if (rest->is_on && !rest->is_timed) {
 		end_rest(rest, now);
 		rest->is_due = false;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,16 +164,44 @@ static void end_flood(pid_t pid, const int *go)
 
 struct line {
 	bool rests, has_rested;
+	size_t bytes; /* that wait in it */
 	uint64_t requests;
 };
 
 static void look_at_line(struct fixture *fixture, void *argument)
 {
-	*(struct line *)argument = (struct line){
-		.rests = fixture->server->rest.is_on && !TAILQ_EMPTY(&fixture->server->waiting),
-		.has_rested = fixture->server->rest.since_ns > 0,
-		.requests = server_broker(fixture->server)->counters.requests,
+	struct server *server = fixture->server;
+	struct line *line = argument;
+	struct client *client;
+	int bytes;
+
+	*line = (struct line){
+		.rests = server->rest.is_on && !TAILQ_EMPTY(&server->waiting),
+		.has_rested = server->rest.since_ns > 0,
+		.requests = server_broker(server)->counters.requests,
 	};
+	LIST_FOREACH (client, &server->clients, entry)
+		if (client->turn.waits && ioctl(client->fd, FIONREAD, &bytes) == 0)
+			line->bytes += (size_t)bytes;
+}
+
+static unsigned long ask_for_count(int fd, uint32_t serial)
+{
+	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STATUS, ""), 0);
+	return edge_next_count(fd, serial, "requests");
+}
+
+/* It rests, with more than is to be served of it. */
+static void await_rest(struct fixture *fixture, int fd, uint32_t *serial)
+{
+	struct line line;
+
+	do {
+		ask_for_count(fd, (*serial)++);
+		do {
+			fixture_call(fixture, look_at_line, &line);
+		} while (line.rests && line.bytes < 4 * SYNC * sizeof(struct wire_request));
+	} while (!line.rests);
 }
 
 /* Until there were so many more, of whomever. */
@@ -187,19 +216,12 @@ static struct line line_after(struct fixture *fixture, uint64_t requests)
 	return now;
 }
 
-static unsigned long ask_for_count(int fd, uint32_t serial)
-{
-	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STATUS, ""), 0);
-	return edge_next_count(fd, serial, "requests");
-}
-
 START_TEST(who_is_in_line_rests_until_another_asks_again)
 {
 	struct fixture fixture;
 	struct flood flooder = { .connections = floods[_i].connections,
 				 .operation = floods[_i].operation };
 	unsigned long first, before, now;
-	struct line line;
 	uint32_t serial = 0;
 	int go[2], fd;
 	pid_t pid;
@@ -212,11 +234,7 @@ START_TEST(who_is_in_line_rests_until_another_asks_again)
 	flooder.go = go[0];
 	fd = raw_greeted(fixture.socket);
 	pid = start_flood(&flooder, go);
-	do {
-		ask_for_count(fd, serial++);
-		fixture_call(&fixture, look_at_line, &line);
-	} while (!line.rests);
-
+	await_rest(&fixture, fd, &serial);
 	first = before = ask_for_count(fd, serial++);
 	for (int i = 0; i < SYNC; i++, before = now) {
 		usleep(1000 * (unsigned)i);
@@ -381,6 +399,87 @@ START_TEST(one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn)
 }
 END_TEST
 
+#define AT_DOOR 40
+#define CLOSED_S 2
+
+/* As another user, whose connections are not waited for. */
+static int come(void *argument)
+{
+	const struct flood *flood = argument;
+	char byte = 0;
+
+	for (unsigned i = 0; i < flood->connections; i++)
+		if (raw_connect(flood->socket) < 0)
+			return 1;
+	if (write(flood->done, &byte, 1) != 1)
+		return 2;
+	return read(flood->go, &byte, 1) == 0 ? 0 : 3;
+}
+
+static void count_clients(struct fixture *fixture, void *argument)
+{
+	unsigned *count = argument;
+	const struct client *client;
+
+	*count = 0;
+	LIST_FOREACH (client, &fixture->server->clients, entry)
+		++*count;
+}
+
+START_TEST(nobody_is_let_in_while_others_are_served_and_all_are_when_not)
+{
+	struct flood flooder = { .connections = AT_DOOR };
+	int go[2], done[2], fd, status;
+	unsigned before, now;
+	struct fixture fixture;
+	uint32_t serial = 0;
+	char byte;
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(done, O_CLOEXEC), 0);
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = one_pool, .closed_us = CLOSED_S * 1000000 });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	flooder.done = done[1];
+	fd = raw_greeted(fixture.socket);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(go[1]);
+		_exit(setgid(OTHER) < 0 || setuid(OTHER) < 0 ? 9 : come(&flooder));
+	}
+	/* One of them is let in, and somebody else is served: they have to wait. */
+	do {
+		ask_for_count(fd, serial++);
+		fixture_call(&fixture, count_clients, &before);
+	} while (before < 2);
+	ask_for_count(fd, serial++);
+	fixture_call(&fixture, count_clients, &before);
+	ck_assert_int_eq(read(done[0], &byte, 1), 1);
+	for (int i = 0; i < SYNC; i++) {
+		ask_for_count(fd, serial++);
+		fixture_call(&fixture, count_clients, &now);
+		ck_assert_uint_eq(now, before);
+		usleep(1000);
+	}
+	/* The first of them waits for the door to open, the others for nothing. */
+	do {
+		fixture_call(&fixture, count_clients, &now);
+	} while (now < 1 + AT_DOOR);
+	close(go[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	close(fd);
+	close(go[0]);
+	close(done[0]);
+	close(done[1]);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_turns(void)
 {
 	TCase *test = tcase_create("turns");
@@ -393,6 +492,7 @@ TCase *server_case_of_turns(void)
 	tcase_add_loop_test(test, who_is_alone_does_not_rest, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);
+	tcase_add_test(test, nobody_is_let_in_while_others_are_served_and_all_are_when_not);
 	tcase_add_test(test, one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn);
 	return test;
 }

@@ -402,6 +402,7 @@ bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 		.always_peek = how->always_peek,
 		.connections = how->connections,
 		.rest_us = how->rest_us,
+		.closed_us = how->closed_us,
 	};
 	if (context_base_open(&f->base, f->contexts_path, !how->is_user) == 0)
 		f->setup.contexts = &f->base;

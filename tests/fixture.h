@@ -63,10 +63,10 @@ struct fixture {
 struct fixture_how {
 	const char *config; /* the text; @host@ stands for a directory on a tmpfs */
 	bool is_user;
-	bool no_table;	      /* a keeper without a table: unshare fails with EPERM */
-	uint32_t connections; /* that there are descriptors for; 0: as many as configured */
-	uint32_t rest_us;     /* of who waits in line; 0: as usual */
-	bool always_peek;     /* as on a kernel without SO_PASSRIGHTS */
+	bool no_table;		     /* a keeper without a table: unshare fails with EPERM */
+	uint32_t connections;	     /* that there are descriptors for; 0: as many as configured */
+	uint32_t rest_us, closed_us; /* of who waits in line, and of the door; 0: as usual */
+	bool always_peek;	     /* as on a kernel without SO_PASSRIGHTS */
 	const struct keeper_fault *fault;
 	struct kept *kept; /* goes on with it, and keeps it up to date; outlives the fixture */
 	const char *bus_address;  /* NULL: on no bus */

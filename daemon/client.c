@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "daemon/clock.h"
 #include "daemon/fd.h"
 #include "daemon/log.h"
 #include "daemon/server_private.h"
@@ -281,15 +282,17 @@ static int handle(struct client *client, unsigned char *packet, size_t size)
 	struct server *server = client->server;
 	struct reply *reply = &server->reply;
 	struct request request;
+	uint64_t begin_ns;
 	int error;
 
 	error = request_decode(&request, packet, size);
 	if (error < 0)
 		return error;
 	reply_reset(reply);
-	if (is_long(&request))
-		turns_now(client)->left = 0;
+	begin_ns = is_long(&request) ? clock_now_ns() : 0;
 	error = broker_handle(server->broker, &client->caller, &request, reply);
+	if (begin_ns)
+		turn_took(client, begin_ns);
 	if (error < 0)
 		return error;
 	if (reply->parked)
@@ -325,12 +328,14 @@ static int continue_stream(struct client *client)
 {
 	struct server *server = client->server;
 	struct reply *reply = &server->reply;
+	uint64_t begin_ns = clock_now_ns();
 	int error;
 
 	reply_reset(reply);
 	error = broker_continue(server->broker, &client->caller, reply);
 	if (error == 0 && !reply->silent)
 		error = send_reply(client, &client->stream, reply);
+	turn_took(client, begin_ns);
 	client->idle = reply->idle;
 	if (error == 0)
 		set_state(client, reply->more ? CLIENT_STREAMING : CLIENT_READING);

@@ -64,10 +64,12 @@ struct rest {
 	int timer;
 	struct event *event;
 	uint64_t since_ns; /* when it began or ended */
+	uint64_t until_ns; /* it lasts */
 	int64_t left_ns;   /* of it, and what has been worked since is added */
 	bool is_due;	   /* others were served since one was in vain */
 	bool is_timed;	   /* the timer is set */
 	bool is_on;	   /* the loop may wait, although there is a line */
+	bool is_each_ones; /* each who is in line has to, for what he has asked before */
 };
 
 /*
@@ -166,6 +168,11 @@ void turn_leave(struct client *client);
 struct turns *turn_or_wait(struct client *client);
 /* After receiving a request: who waits for his replies sends nothing more before he is answered. */
 void turn_look(struct client *client);
+/*
+ * A request that may take long has, since begin_ns: its user has had his part of this pass, and
+ * rests for twice as long while others are served.
+ */
+void turn_took(struct client *client, uint64_t begin_ns);
 /* Somebody is served, unless he is in line; on the bus, too. */
 void turn_served(struct server *server, const struct turns *turns);
 /* Serves one connection of each user who has some in line; there are such. */

@@ -25,6 +25,9 @@
 
 /* A rest is no longer, however much was worked: who asks again at once does so within less. */
 #define REST_US 500
+/* After a request that took long: so many times as long, and at most. */
+#define REST_SHARE 2
+#define REST_MOST_NS 1000000u
 
 /* Passes from one look whether somebody asks ahead to the next: it is a system call. */
 #define LOOKS_APART 64
@@ -67,8 +70,10 @@ void turn_leave(struct client *client)
 
 static void end_rest(struct rest *rest, uint64_t now)
 {
-	rest->left_ns -= (int64_t)(now - rest->since_ns);
-	rest->since_ns = now;
+	if (!rest->is_each_ones) {
+		rest->left_ns -= (int64_t)(now - rest->since_ns);
+		rest->since_ns = now;
+	}
 	rest->is_on = false;
 }
 
@@ -89,12 +94,36 @@ void turn_served(struct server *server, const struct turns *turns)
 		end_rest(&server->rest, clock_now_ns());
 }
 
-/* Others than he were served in this pass or the one before, or are in line. */
+/* The last pass in which another than he was served who doesn't wait in line. */
+static uint64_t others_served(const struct server *server, const struct turns *turns)
+{
+	return server->served_turns == turns ? server->served_before : server->served;
+}
+
+/* Others than he were in this pass or the one before, or are in line. */
 static bool has_others(const struct server *server, const struct turns *turns)
 {
-	uint64_t served = server->served_turns == turns ? server->served_before : server->served;
+	return others_served(server, turns) + 1 >= server->pass || !TAILQ_EMPTY(&server->waiting);
+}
 
-	return served + 1 >= server->pass || !TAILQ_EMPTY(&server->waiting);
+void turn_took(struct client *client, uint64_t begin_ns)
+{
+	struct turns *turns = turns_now(client);
+	uint64_t now = clock_now_ns(), length = REST_SHARE * (now - begin_ns);
+
+	turns->left = 0;
+	turns->long_pass = client->server->pass;
+	turns->rests_until_ns = now + (length < REST_MOST_NS ? length : REST_MOST_NS);
+	if (client->server->setup->rest_us)
+		turns->rests_until_ns = now + client->server->setup->rest_us * 1000ull;
+}
+
+static bool rests(const struct server *server, struct turns *turns)
+{
+	if (turns->rests_until_ns && (others_served(server, turns) < turns->long_pass ||
+				      clock_now_ns() >= turns->rests_until_ns))
+		turns->rests_until_ns = 0;
+	return turns->rests_until_ns > 0;
 }
 
 void turn_look(struct client *client)
@@ -113,7 +142,7 @@ struct turns *turn_or_wait(struct client *client)
 	if (client->turn.waits)
 		return NULL;
 	turns = turns_now(client);
-	if (turns->left > 0 && TAILQ_EMPTY(&turns->waiting)) {
+	if (turns->left > 0 && TAILQ_EMPTY(&turns->waiting) && !rests(client->server, turns)) {
 		turn_served(client->server, turns);
 		client->turn.to_look = client->server->pass >= turns->next_look &&
 				       has_others(client->server, turns);
@@ -138,23 +167,40 @@ bool timer_set(int timer, uint64_t ns)
 	return timerfd_settime(timer, 0, &length, NULL) == 0;
 }
 
-/* The loop may wait: until somebody is ready, or for as long as has been worked since the last. */
-static void take_rest(struct server *server)
+/* Until others ask again, for as long as has been worked since the last; 0: it doesn't. */
+static uint64_t all_rest_until(struct server *server, uint64_t now)
 {
 	struct rest *rest = &server->rest;
-	uint64_t now;
 
-	if (TAILQ_EMPTY(&server->waiting) || !rest->is_due)
-		return;
-	now = clock_now_ns();
+	if (!rest->is_due)
+		return 0;
 	rest->left_ns += (int64_t)(now - rest->since_ns);
 	if (rest->left_ns > rest_max_ns(server))
 		rest->left_ns = rest_max_ns(server);
 	rest->since_ns = now;
-	if (rest->left_ns <= 0)
+	return rest->left_ns > 0 ? now + (uint64_t)rest->left_ns : 0;
+}
+
+/*
+ * The loop may wait until somebody is ready or the time is over. each_until_ns: until then all who
+ * are in line have to anyway; 0: not all of them.
+ */
+static void take_rest(struct server *server, uint64_t each_until_ns)
+{
+	struct rest *rest = &server->rest;
+	uint64_t now;
+
+	if (TAILQ_EMPTY(&server->waiting) || (!rest->is_due && !each_until_ns))
+		return;
+	now = clock_now_ns();
+	rest->until_ns = all_rest_until(server, now);
+	rest->is_each_ones = rest->until_ns == 0;
+	if (rest->is_each_ones)
+		rest->until_ns = each_until_ns;
+	if (rest->until_ns <= now)
 		return;
 	/* One that was set before ends before, and is set again then. */
-	rest->is_timed = rest->is_timed || timer_set(rest->timer, (uint64_t)rest->left_ns);
+	rest->is_timed = rest->is_timed || timer_set(rest->timer, rest->until_ns - now);
 	rest->is_on = rest->is_timed;
 }
 
@@ -163,16 +209,17 @@ static void timer_ready(evutil_socket_t fd, short what, void *argument)
 	struct server *server = argument;
 	struct rest *rest = &server->rest;
 	uint64_t now = clock_now_ns(), times;
-	int64_t left = rest->left_ns - (int64_t)(now - rest->since_ns);
 
 	(void)what;
 	if (read(fd, &times, sizeof(times)) != sizeof(times))
 		return;
-	rest->is_timed = rest->is_on && left > 0 && timer_set(rest->timer, (uint64_t)left);
-	if (rest->is_on && !rest->is_timed) {
-		end_rest(rest, now);
+	rest->is_timed = rest->is_on && now < rest->until_ns &&
+			 timer_set(rest->timer, rest->until_ns - now);
+	if (!rest->is_on || rest->is_timed)
+		return;
+	if (!rest->is_each_ones)
 		rest->is_due = false;
-	}
+	end_rest(rest, now);
 }
 
 int turns_init(struct server *server)
@@ -197,7 +244,9 @@ void turns_free(struct server *server)
 
 void turns_go_on(struct server *server)
 {
+	uint64_t until_ns = UINT64_MAX;
 	struct turns *turns;
+	bool do_all_rest = true;
 
 	if (server->rest.is_on)
 		return;
@@ -210,6 +259,12 @@ void turns_go_on(struct server *server)
 		turns->last = server->pass;
 		TAILQ_REMOVE(&server->waiting, turns, entry);
 		TAILQ_INSERT_TAIL(&server->waiting, turns, entry);
+		if (rests(server, turns)) {
+			until_ns = turns->rests_until_ns < until_ns ? turns->rests_until_ns
+								    : until_ns;
+			continue;
+		}
+		do_all_rest = false;
 		if (turns_now(client)->left == 0)
 			continue;
 		if (server->served == server->pass && turns->passed_over < PASSED_OVER) {
@@ -220,5 +275,5 @@ void turns_go_on(struct server *server)
 		turn_leave(client);
 		client_take_turn(client);
 	}
-	take_rest(server);
+	take_rest(server, do_all_rest ? until_ns : 0);
 }

@@ -117,8 +117,9 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 END_TEST
 
 /* The same without end, who reads the replies, too. */
-static int flood_on(const struct flood *flood)
+static int flood_on(void *argument)
 {
+	const struct flood *flood = argument;
 	struct pollfd go = { .fd = flood->go, .events = POLLIN };
 	int *fd = calloc(flood->connections, sizeof(*fd));
 	char reply[WIRE_PACKET_MAX];
@@ -128,17 +129,17 @@ static int flood_on(const struct flood *flood)
 		fcntl(fd[i], F_SETFL, O_NONBLOCK);
 	}
 	while (fd && poll(&go, 1, 0) == 0)
-		for (unsigned i = 0; i < flood->connections; i++) {
-			while (recv(fd[i], reply, sizeof(reply), 0) > 0)
-				;
-			while (raw_ask(fd[i], 1, flood->operation, "") == 0)
-				;
-		}
+		for (unsigned i = 0; i < flood->connections; i++)
+			/* Or it would wait for him to read instead of in line. */
+			do
+				while (recv(fd[i], reply, sizeof(reply), 0) > 0)
+					;
+			while (raw_ask(fd[i], 1, flood->operation, "") == 0);
 	free(fd);
 	return fd ? 0 : 1;
 }
 
-static pid_t start_flood(const struct flood *flood, const int *go)
+static pid_t start_flood(struct flood *flood, const int *go, int (*function)(void *argument))
 {
 	pid_t pid;
 
@@ -146,7 +147,7 @@ static pid_t start_flood(const struct flood *flood, const int *go)
 	pid = fork();
 	if (pid == 0) {
 		close(go[1]);
-		_exit(setgid(OTHER) < 0 || setuid(OTHER) < 0 ? 9 : flood_on(flood));
+		_exit(setgid(OTHER) < 0 || setuid(OTHER) < 0 ? 9 : function(flood));
 	}
 	ck_assert_int_gt(pid, 0);
 	return pid;
@@ -185,10 +186,20 @@ static void look_at_line(struct fixture *fixture, void *argument)
 			line->bytes += (size_t)bytes;
 }
 
-static unsigned long ask_for_count(int fd, uint32_t serial)
+static void count_requests(struct fixture *fixture, void *argument)
 {
-	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STATUS, ""), 0);
-	return edge_next_count(fd, serial, "requests");
+	*(unsigned long *)argument = server_broker(fixture->server)->counters.requests;
+}
+
+/* One that takes no time; how many there have been by now, of whomever. */
+static unsigned long ask_and_count(struct fixture *fixture, int fd, uint32_t serial)
+{
+	unsigned long count;
+
+	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STAT, "none"), 0);
+	ck_assert_int_eq(raw_status(fd, serial), ENOENT);
+	fixture_call(fixture, count_requests, &count);
+	return count;
 }
 
 /* It rests, with more than is to be served of it. */
@@ -197,7 +208,7 @@ static void await_rest(struct fixture *fixture, int fd, uint32_t *serial)
 	struct line line;
 
 	do {
-		ask_for_count(fd, (*serial)++);
+		ask_and_count(fixture, fd, (*serial)++);
 		do {
 			fixture_call(fixture, look_at_line, &line);
 		} while (line.rests && line.bytes < 4 * SYNC * sizeof(struct wire_request));
@@ -233,18 +244,61 @@ START_TEST(who_is_in_line_rests_until_another_asks_again)
 	flooder.socket = fixture.socket;
 	flooder.go = go[0];
 	fd = raw_greeted(fixture.socket);
-	pid = start_flood(&flooder, go);
+	pid = start_flood(&flooder, go, flood_on);
 	await_rest(&fixture, fd, &serial);
-	first = before = ask_for_count(fd, serial++);
+	first = before = ask_and_count(&fixture, fd, serial++);
 	for (int i = 0; i < SYNC; i++, before = now) {
 		usleep(1000 * (unsigned)i);
-		now = ask_for_count(fd, serial++);
+		now = ask_and_count(&fixture, fd, serial++);
 		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
 			      now - before);
 	}
 	ck_assert_msg(now - first <= SYNC + 2 * SYNC / 3 + BETWEEN, "%lu requests in all",
 		      now - first);
 	/* And goes on when nobody does. */
+	line_after(&fixture, 1000);
+	end_flood(pid, go);
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+/* On one connection, each after the answer to the one before. */
+static int ask_long(void *argument)
+{
+	const struct flood *flood = argument;
+	struct pollfd go = { .fd = flood->go, .events = POLLIN };
+	int fd = raw_greeted(flood->socket);
+
+	for (uint32_t serial = 0; poll(&go, 1, 0) == 0; serial++)
+		if (raw_ask(fd, serial, flood->operation, "") < 0 || raw_status(fd, serial) < 0)
+			return 1;
+	return 0;
+}
+
+START_TEST(after_what_takes_long_others_are_served_first)
+{
+	struct fixture fixture;
+	struct flood flooder = { .operation = WIRE_STATUS };
+	unsigned long first;
+	uint32_t serial = 0;
+	int go[2], fd;
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = one_pool, .rest_us = REST_S * 1000000 });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	fd = raw_greeted(fixture.socket);
+	pid = start_flood(&flooder, go, ask_long);
+	line_after(&fixture, 1000);
+	first = ask_and_count(&fixture, fd, serial++);
+	for (unsigned long i = 1; i < SYNC; i++) {
+		usleep(1000);
+		ck_assert_uint_eq(ask_and_count(&fixture, fd, serial++), first + i);
+	}
 	line_after(&fixture, 1000);
 	end_flood(pid, go);
 	close(fd);
@@ -266,7 +320,7 @@ START_TEST(who_is_alone_does_not_rest)
 	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
 	flooder.socket = fixture.socket;
 	flooder.go = go[0];
-	pid = start_flood(&flooder, go);
+	pid = start_flood(&flooder, go, flood_on);
 	line = line_after(&fixture, 5000);
 	ck_assert(!line.rests && !line.has_rested);
 	end_flood(pid, go);
@@ -453,14 +507,14 @@ START_TEST(nobody_is_let_in_while_others_are_served_and_all_are_when_not)
 	}
 	/* One of them is let in, and somebody else is served: they have to wait. */
 	do {
-		ask_for_count(fd, serial++);
+		ask_and_count(&fixture, fd, serial++);
 		fixture_call(&fixture, count_clients, &before);
 	} while (before < 2);
-	ask_for_count(fd, serial++);
+	ask_and_count(&fixture, fd, serial++);
 	fixture_call(&fixture, count_clients, &before);
 	ck_assert_int_eq(read(done[0], &byte, 1), 1);
 	for (int i = 0; i < SYNC; i++) {
-		ask_for_count(fd, serial++);
+		ask_and_count(&fixture, fd, serial++);
 		fixture_call(&fixture, count_clients, &now);
 		ck_assert_uint_eq(now, before);
 		usleep(1000);
@@ -489,6 +543,7 @@ TCase *server_case_of_turns(void)
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_loop_test(test, who_is_in_line_rests_until_another_asks_again, 0,
 			    sizeof(floods) / sizeof(floods[0]));
+	tcase_add_test(test, after_what_takes_long_others_are_served_first);
 	tcase_add_loop_test(test, who_is_alone_does_not_rest, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);

@@ -200,8 +200,8 @@ static const struct {
 };
 
 /* Libraries whose calls into the system are their own, and what a compiler adds. */
-static const char *const prefixes[] = { "sd_bus_",	"seccomp_", "__asan_", "__ubsan_",
-					"__sanitizer_", "__gcov_",  "__llvm_", "__lsan_" };
+static const char *const prefixes[] = { "seccomp_", "__asan_", "__ubsan_", "__sanitizer_",
+					"__gcov_",  "__llvm_", "__lsan_" };
 
 static bool is_listed(const char *name)
 {

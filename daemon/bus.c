@@ -37,17 +37,26 @@ static void retry_later(struct bus *bus)
 				 .tv_usec = bus->delay_ms % 1000 * 1000 };
 
 	bus->delay_ms = bus->delay_ms * 2 < DELAY_MAX_MS ? bus->delay_ms * 2 : DELAY_MAX_MS;
-	event_add(&bus->retry, &delay);
+	/* Without memory for a delay there is none. */
+	if (event_add(&bus->retry, &delay) < 0)
+		event_active(&bus->retry, EV_TIMEOUT, 0);
+}
+
+void bus_give_up(struct bus *bus, int error)
+{
+	bus->given_up = error;
+	event_active(&bus->timer, EV_TIMEOUT, 0);
 }
 
 static void disconnect(struct bus *bus)
 {
+	bus_callers_free(bus);
 	event_del(&bus->event);
 	event_del(&bus->timer);
 	bus->watched = 0;
 	bus->watched_fd = -1;
 	bus->timer_set = bus->ready = false;
-	bus_callers_free(bus);
+	bus->given_up = 0;
 	bus->sd = sd_bus_close_unref(bus->sd);
 }
 
@@ -67,9 +76,12 @@ static int name_gone(sd_bus_message *message, void *userdata, sd_bus_error *ret_
 {
 	struct bus *bus = userdata;
 	const char *name;
+	int rc = sd_bus_message_read(message, "s", &name);
 
 	(void)ret_error;
-	if (sd_bus_message_read(message, "s", &name) >= 0 && *name == ':')
+	if (rc < 0)
+		bus_give_up(bus, rc); /* somebody would be kept for good */
+	else if (*name == ':')
 		bus_caller_gone(bus, name);
 	return 0;
 }
@@ -177,13 +189,13 @@ static int greeted(struct bus *bus)
 
 /* --- the loop --- */
 
-static void turn(evutil_socket_t fd, short what, void *argument)
+/* -errno: the bus has left us, or we leave it. */
+static int process(struct bus *bus)
 {
-	struct bus *bus = argument;
 	int rc;
 
-	(void)fd;
-	(void)what;
+	if (bus->given_up)
+		return bus->given_up;
 	/*
 	 * One message: the loop knows whether another is there, and its other clients have their
 	 * turn between. To try once more in vain would cost each call that comes alone a receive.
@@ -193,6 +205,16 @@ static void turn(evutil_socket_t fd, short what, void *argument)
 		rc = -ECONNRESET;
 	if (rc >= 0 && !bus->ready && sd_bus_is_ready(bus->sd) > 0)
 		rc = greeted(bus);
+	return bus->given_up ? bus->given_up : rc;
+}
+
+static void turn(evutil_socket_t fd, short what, void *argument)
+{
+	struct bus *bus = argument;
+	int rc = process(bus);
+
+	(void)fd;
+	(void)what;
 	if (rc < 0)
 		lost(bus, rc);
 	else
@@ -210,7 +232,8 @@ static void watch(struct bus *bus, int fd, short wanted)
 	if (!wanted)
 		return;
 	event_assign(&bus->event, bus->server->base, fd, wanted | EV_PERSIST, turn, bus);
-	event_add(&bus->event, NULL);
+	if (event_add(&bus->event, NULL) < 0)
+		bus_give_up(bus, -ENOMEM);
 }
 
 /* sd-bus gives a time of CLOCK_MONOTONIC; none: UINT64_MAX. */
@@ -233,16 +256,20 @@ static void set_timer(struct bus *bus, uint64_t at_us)
 		delay.tv_usec = (suseconds_t)((at_us - now_us) % 1000000);
 	}
 	bus->timer_set = event_add(&bus->timer, &delay) == 0;
+	if (!bus->timer_set)
+		bus_give_up(bus, -ENOMEM);
 }
 
 void bus_update(struct bus *bus)
 {
 	uint64_t at_us = UINT64_MAX;
 	bool full = bus_is_full(bus);
-	int events = sd_bus_get_events(bus->sd);
+	int events = sd_bus_get_events(bus->sd), fd = sd_bus_get_fd(bus->sd);
 	short wanted = 0;
 
-	if (events < 0 || sd_bus_get_timeout(bus->sd, &at_us) < 0) {
+	if (bus->given_up)
+		return;
+	if (events < 0 || fd < 0 || sd_bus_get_timeout(bus->sd, &at_us) < 0) {
 		/* It has ended: that is for a turn to see. */
 		set_timer(bus, 0);
 		return;
@@ -251,8 +278,9 @@ void bus_update(struct bus *bus)
 		wanted |= EV_READ;
 	if (events & POLLOUT)
 		wanted |= EV_WRITE;
-	watch(bus, sd_bus_get_fd(bus->sd), wanted);
-	set_timer(bus, full && bus->ready ? UINT64_MAX : at_us);
+	watch(bus, fd, wanted);
+	if (!bus->given_up)
+		set_timer(bus, full && bus->ready ? UINT64_MAX : at_us);
 }
 
 static int open_bus(struct bus *bus)

@@ -44,7 +44,8 @@ static void schedule(struct bus_caller *caller)
 {
 	static const struct timeval now = { 0 };
 
-	event_add(&caller->event, &now);
+	if (event_add(&caller->event, &now) < 0)
+		bus_give_up(caller->bus, -ENOMEM);
 }
 
 /* Called by the core, in the middle of something. */
@@ -155,12 +156,12 @@ static void enqueue(struct bus_caller *caller, const struct bus_call *call)
 	struct bus_call *kept;
 
 	if (caller->call_count >= CALLS_MAX || bus->call_count >= CALLS_TOTAL_MAX) {
-		bus_fail(call->message, EDQUOT, full, strlen(full));
+		bus_fail(bus, call->message, EDQUOT, full, strlen(full));
 		return;
 	}
 	kept = call_keep(bus, call);
 	if (!kept) {
-		bus_fail(call->message, ENOMEM, "no memory", strlen("no memory"));
+		bus_fail(bus, call->message, ENOMEM, "no memory", strlen("no memory"));
 		return;
 	}
 	TAILQ_INSERT_TAIL(&caller->calls, kept, entry);
@@ -210,7 +211,7 @@ static void refuse(struct bus_caller *caller, const struct bus_call *call, int e
 	const char *text = why ? why : strerror(error);
 
 	abandon(caller);
-	bus_fail(call->message, error, text, strlen(text));
+	bus_fail(caller->bus, call->message, error, text, strlen(text));
 	finish(caller);
 }
 
@@ -281,7 +282,7 @@ static void handle(struct bus_caller *caller, const struct bus_call *call)
 	if (error < 0) {
 		refuse(caller, call, -error, NULL);
 	} else if (reply->status) {
-		bus_fail(call->message, reply->status, (char *)reply->body, reply->body_size);
+		bus_fail(bus, call->message, reply->status, (char *)reply->body, reply->body_size);
 		finish(caller);
 	} else {
 		add_packet(caller, call, reply);
@@ -299,7 +300,7 @@ static void continue_answer(struct bus_caller *caller)
 	if (error < 0) {
 		refuse(caller, caller->current, -error, NULL);
 	} else if (reply->status) {
-		bus_fail(caller->current->message, reply->status, (char *)reply->body,
+		bus_fail(bus, caller->current->message, reply->status, (char *)reply->body,
 			 reply->body_size);
 		finish(caller);
 	} else {
@@ -387,7 +388,7 @@ static void turn_away(struct bus_caller *caller, int error, const char *why)
 
 	log_line(LOG_NOTICE, "turned away on the bus: %s: %s", caller->name, why);
 	while ((call = next_call(caller))) {
-		bus_fail(call->message, error, why, strlen(why));
+		bus_fail(caller->bus, call->message, error, why, strlen(why));
 		call_free(call);
 	}
 	caller_free(caller);
@@ -563,7 +564,7 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 	if (!caller)
 		caller = caller_new(bus, sender);
 	if (!caller)
-		bus_fail(call->message, EDQUOT, many, strlen(many));
+		bus_fail(bus, call->message, EDQUOT, many, strlen(many));
 	else if (caller->state == BUS_CALLER_IDLE && caller->call_count == 0)
 		handle(caller, call);
 	else

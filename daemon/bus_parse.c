@@ -382,7 +382,7 @@ static int called(sd_bus_message *message, void *userdata, sd_bus_error *ret_err
 	parse.fields_size = 0;
 	error = parse_arguments(&parse, message);
 	if (error)
-		bus_fail(message, error, parse.why, strlen(parse.why));
+		bus_fail(userdata, message, error, parse.why, strlen(parse.why));
 	else
 		take(userdata, message, &parse);
 	return 1;

@@ -91,6 +91,7 @@ struct bus {
 	bool ready;		      /* the bus has greeted us */
 	bool told_gone, told_refused; /* logged already */
 	bool told_full;
+	int given_up; /* -errno: the next turn leaves the bus */
 	int watched_fd;
 	short watched;		   /* EV_ flags; 0: not watched */
 	struct event event, timer; /* of sd */
@@ -109,6 +110,11 @@ struct bus {
 /* bus.c: says the loop what sd-bus waits for: after everything that may have queued a message. */
 void bus_update(struct bus *bus);
 bool bus_is_full(const struct bus *bus);
+/*
+ * Something without which a caller would wait in vain has failed: the bus is left, which tells all
+ * of them at once, and joined again. Not before the next turn of the loop. `error` is -errno.
+ */
+void bus_give_up(struct bus *bus, int error);
 
 /* bus_caller.c */
 /* Takes a call of a sender's as far as it goes now: always answered, at once or later. */
@@ -122,7 +128,7 @@ int bus_add_object(struct bus *bus);
 
 /* bus_answer.c */
 extern const struct bus_method bus_methods[];
-void bus_fail(sd_bus_message *call, int error, const char *text, size_t size);
+void bus_fail(struct bus *bus, sd_bus_message *call, int error, const char *text, size_t size);
 bool bus_is_utf8(const char *text, size_t size);
 /* A string that is one for D-Bus: itself, or escaped in the buffer. */
 const char *bus_string(char *buffer, size_t buffer_size, const char *text, size_t size);

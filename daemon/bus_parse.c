@@ -394,14 +394,18 @@ static int read_property(sd_bus_message *message, struct bus *bus)
 	bool get = sd_bus_message_is_method_call(message, NULL, "Get");
 	struct parse parse = { .call.request.text = "" };
 	const char *interface, *name = NULL;
+	int error;
 
 	if (get ? !sd_bus_message_has_signature(message, "ss")
 		: !sd_bus_message_is_method_call(message, NULL, "GetAll") ||
 			    !sd_bus_message_has_signature(message, "s"))
 		return 0;
 	if (sd_bus_message_read_basic(message, 's', &interface) < 0 ||
-	    (get && sd_bus_message_read_basic(message, 's', &name) < 0))
-		return -EBADMSG;
+	    (get && sd_bus_message_read_basic(message, 's', &name) < 0)) {
+		error = broken(&parse);
+		bus_fail(bus, message, error, parse.why, strlen(parse.why));
+		return 1;
+	}
 	parse.call.method = bus_property_method(name);
 	if ((*interface && strcmp(interface, BUS_NAME) != 0) || !parse.call.method) {
 		sd_bus_message_rewind(message, true);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the bus's files share: bus.c (the connection), bus_caller.c (who calls, and whose
- * turn it is), bus_parse.c (messages to requests), bus_answer.c and bus_property.c (replies to
- * messages), bus_signal.c (subscriptions).
+ * turn it is), bus_credentials.c (what the bus says of him), bus_parse.c (messages to requests),
+ * bus_answer.c and bus_property.c (replies to messages), bus_signal.c (subscriptions).
  */
 #ifndef SHMBROKER_BUS_PRIVATE_H
 #define SHMBROKER_BUS_PRIVATE_H
@@ -122,6 +122,10 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 /* The unique name is gone. */
 void bus_caller_gone(struct bus *bus, const char *name);
 void bus_callers_free(struct bus *bus);
+
+/* bus_credentials.c: 0 or -errno, also when something is missing without which nobody is anybody.
+ */
+int bus_read_credentials(sd_bus_message *message, struct peer_credentials *ret);
 
 /* bus_parse.c: the vtable, and what comes before it. */
 int bus_add_object(struct bus *bus);

@@ -72,6 +72,9 @@ void bus_fail(struct bus *bus, sd_bus_message *call, int error, const char *text
 	char buffer[2048];
 	int rc;
 
+	/* Its leaving tells all who wait. */
+	if (bus->given_up)
+		return;
 	sd_bus_error_set_errnof(&told, error, "%s", bus_string(buffer, sizeof(buffer), text, size));
 	rc = sd_bus_reply_method_error(call, &told);
 	if (rc < 0)
@@ -334,6 +337,7 @@ static int begin_subscribe(struct bus_caller *caller, const struct bus_call *cal
 {
 	int error = bus_subscribe(caller, call->request.text, call->request.text_size);
 
+	caller->answer.is_subscribed = error == 0;
 	if (error == EDQUOT)
 		caller->answer.why = "too many subscriptions of this user";
 	return error;

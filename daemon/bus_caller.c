@@ -229,6 +229,36 @@ static bool keep(struct bus_caller *caller, const struct bus_call *call,
 	return true;
 }
 
+/* 0 or an errno for the caller. */
+static int begin_answer(struct bus_caller *caller, const struct bus_call *call)
+{
+	if (sd_bus_message_new_method_return(call->message, &caller->answer.message) < 0)
+		return ENOMEM;
+	return call->method->begin ? call->method->begin(caller, call) : 0;
+}
+
+static int send_answer(struct bus_caller *caller, const struct bus_call *call)
+{
+	int error = call->method->end ? call->method->end(caller, call) : 0;
+	int rc = error ? 0 : sd_bus_send(NULL, caller->answer.message, NULL);
+
+	if (rc == -ENOTCONN || rc == -ECONNRESET)
+		bus_give_up(caller->bus, rc);
+	return rc >= 0 ? error : rc == -ENOMEM || rc == -ENOBUFS ? ENOMEM : EMSGSIZE;
+}
+
+/* The answer can't be made or sent: what it would have told goes again. */
+static void take_back(struct bus_caller *caller, const struct bus_call *call,
+		      const struct reply *reply, int error)
+{
+	broker_undo(caller->bus->broker, &caller->caller, reply);
+	if (caller->answer.is_subscribed)
+		bus_unsubscribe_last(caller);
+	/* What can't: to hear nothing of it is better than to hear that it failed. */
+	if (call->request.operation && !call->method->add)
+		bus_give_up(caller->bus, -error);
+}
+
 /* One packet of the broker's, the only one or one of many. */
 static void add_packet(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
 {
@@ -236,17 +266,14 @@ static void add_packet(struct bus_caller *caller, const struct bus_call *call, s
 	struct bus_answer *answer = &caller->answer;
 	int error = 0;
 
-	if (!answer->message) {
-		error = sd_bus_message_new_method_return(call->message, &answer->message) < 0;
-		error = error ? ENOMEM : method->begin ? method->begin(caller, call) : 0;
-	}
+	if (!answer->message)
+		error = begin_answer(caller, call);
 	if (error == 0 && method->add && reply->body_size + reply->fds.count > 0)
 		error = method->add(caller, call, reply);
-	if (error == 0 && !reply->more) {
-		error = method->end ? method->end(caller, call) : 0;
-		if (error == 0 && sd_bus_send(NULL, answer->message, NULL) < 0)
-			error = EMSGSIZE;
-	}
+	if (error == 0 && !reply->more)
+		error = send_answer(caller, call);
+	if (error)
+		take_back(caller, call, reply, error);
 	/* Only now: the caller has its own while this is closed. */
 	fdlist_close(&reply->fds);
 	if (error) {

@@ -52,7 +52,8 @@ struct bus_call {
 struct bus_answer {
 	sd_bus_message *message; /* NULL: none */
 	size_t records, bytes;
-	const char *why; /* beside an errno, for a person */
+	bool is_subscribed; /* by the call that this answers */
+	const char *why;    /* beside an errno, for a person */
 };
 
 enum bus_caller_state {
@@ -153,5 +154,7 @@ const struct bus_method *bus_property_method(const char *name);
 /* bus_signal.c */
 int bus_subscribe(struct bus_caller *caller, const char *pattern, size_t size);
 void bus_unsubscribe(struct bus_caller *caller);
+/* The last subscription alone. */
+void bus_unsubscribe_last(struct bus_caller *caller);
 
 #endif

@@ -74,13 +74,17 @@ int bus_subscribe(struct bus_caller *caller, const char *pattern, size_t size)
 	return 0;
 }
 
+void bus_unsubscribe_last(struct bus_caller *caller)
+{
+	struct subscription *subscription = LIST_FIRST(&caller->subscriptions);
+
+	LIST_REMOVE(subscription, entry);
+	notify_unsubscribe(caller->bus->broker, &subscription->subscriber);
+	free(subscription);
+}
+
 void bus_unsubscribe(struct bus_caller *caller)
 {
-	struct subscription *subscription;
-
-	while ((subscription = LIST_FIRST(&caller->subscriptions))) {
-		LIST_REMOVE(subscription, entry);
-		notify_unsubscribe(caller->bus->broker, &subscription->subscriber);
-		free(subscription);
-	}
+	while (!LIST_EMPTY(&caller->subscriptions))
+		bus_unsubscribe_last(caller);
 }

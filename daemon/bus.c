@@ -116,10 +116,20 @@ static int name_requested(sd_bus_message *message, void *userdata, sd_bus_error 
 	struct bus *bus = userdata;
 	const sd_bus_error *error = sd_bus_message_get_error(message);
 	uint32_t result = 0;
+	int rc = error ? 0 : sd_bus_message_read(message, "u", &result);
 
 	(void)ret_error;
-	if (!error && sd_bus_message_read(message, "u", &result) < 0)
+	if (rc < 0) {
+		bus_give_up(bus, rc);
 		return 0;
+	}
+	bus->delay_ms = DELAY_FIRST_MS;
+	bus->told_gone = false;
+	/* Its policy may be another in a while. */
+	if (error) {
+		bus->delay_ms = DELAY_MAX_MS;
+		retry_later(bus);
+	}
 	if (result == 1 || result == 4 || bus->told_refused)
 		return 0;
 	bus->told_refused = true;
@@ -129,11 +139,6 @@ static int name_requested(sd_bus_message *message, void *userdata, sd_bus_error 
 	else
 		log_line(LOG_WARNING,
 			 "somebody else is " BUS_NAME " on the bus: waiting until it ends");
-	/* Its policy may be another in a while. */
-	if (error) {
-		bus->delay_ms = DELAY_MAX_MS;
-		retry_later(bus);
-	}
 	return 0;
 }
 
@@ -151,18 +156,15 @@ static int match_installed(sd_bus_message *message, void *userdata, sd_bus_error
 {
 	struct bus *bus = userdata;
 	const sd_bus_error *refused = sd_bus_message_get_error(message);
-	int error;
+	int error = refused ? -EACCES : bus_add_object(bus);
 
 	(void)ret_error;
-	if (refused) {
+	if (refused && !bus->told_gone)
 		log_line(LOG_ERR, "the bus doesn't say who leaves it: %s", refused->name);
-		return 0;
-	}
-	error = bus_add_object(bus);
 	if (error >= 0)
 		error = request_name(bus);
 	if (error < 0)
-		log_line(LOG_ERR, "not on the bus: %s", strerror(-error));
+		bus_give_up(bus, error);
 	return 0;
 }
 
@@ -175,8 +177,7 @@ static int greeted(struct bus *bus)
 	int error = 0;
 
 	bus->ready = true;
-	bus->delay_ms = DELAY_FIRST_MS;
-	bus->told_gone = bus->told_full = false;
+	bus->told_full = false;
 	for (size_t i = 0; error >= 0 && i < 2; i++)
 		error = sd_bus_match_signal_async(bus->sd, NULL, "org.freedesktop.DBus", NULL,
 						  "org.freedesktop.DBus", signals[i].member,
@@ -313,13 +314,18 @@ static void connect_bus(struct bus *bus)
 static void retry(evutil_socket_t fd, short what, void *argument)
 {
 	struct bus *bus = argument;
+	int error;
 
 	(void)fd;
 	(void)what;
-	if (!bus->sd)
+	if (!bus->sd) {
 		connect_bus(bus);
-	else if (request_name(bus) >= 0)
-		bus_update(bus);
+		return;
+	}
+	error = request_name(bus);
+	if (error < 0)
+		bus_give_up(bus, error);
+	bus_update(bus);
 }
 
 int bus_new(struct bus **ret, struct server *server, const char *address)

@@ -25,6 +25,7 @@
 #define BURST 16
 
 static const char unknown_text[] = "it can't be told who calls";
+static const char no_memory[] = "no memory";
 
 static void set_state(struct bus_caller *caller, enum bus_caller_state state)
 {
@@ -161,7 +162,7 @@ static void enqueue(struct bus_caller *caller, const struct bus_call *call)
 	}
 	kept = call_keep(bus, call);
 	if (!kept) {
-		bus_fail(bus, call->message, ENOMEM, "no memory", strlen("no memory"));
+		bus_fail(bus, call->message, ENOMEM, no_memory, strlen(no_memory));
 		return;
 	}
 	TAILQ_INSERT_TAIL(&caller->calls, kept, entry);
@@ -490,15 +491,12 @@ static struct bus_caller *caller_find(struct bus *bus, const char *name)
 	return caller;
 }
 
-/* NULL: the bus can't be asked about it now. */
+/* NULL: no memory for it, or to ask the bus about it. */
 static struct bus_caller *caller_new(struct bus *bus, const char *name)
 {
 	size_t size = strlen(name) + 1;
-	struct bus_caller *caller;
+	struct bus_caller *caller = calloc(1, sizeof(*caller) + size);
 
-	if (bus->asking >= ASKING_MAX)
-		return NULL;
-	caller = calloc(1, sizeof(*caller) + size);
 	if (!caller)
 		return NULL;
 	caller->bus = bus;
@@ -526,10 +524,14 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 	static const char many[] = "too many connections are being looked at";
 	struct bus_caller *caller = caller_find(bus, sender);
 
+	if (!caller && bus->asking >= ASKING_MAX) {
+		bus_fail(bus, call->message, EDQUOT, many, strlen(many));
+		return;
+	}
 	if (!caller)
 		caller = caller_new(bus, sender);
 	if (!caller)
-		bus_fail(bus, call->message, EDQUOT, many, strlen(many));
+		bus_fail(bus, call->message, ENOMEM, no_memory, strlen(no_memory));
 	else if (caller->state == BUS_CALLER_IDLE && caller->call_count == 0)
 		handle(caller, call);
 	else

@@ -279,5 +279,6 @@ Suite *suite_fault(void)
 	suite_add_tcase(suite, fault_case_of_pools());
 	suite_add_tcase(suite, fault_case_of_starts());
 	suite_add_tcase(suite, fault_case_of_restarts());
+	suite_add_tcase(suite, fault_case_of_bus());
 	return suite;
 }

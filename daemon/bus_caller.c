@@ -243,9 +243,19 @@ static int send_answer(struct bus_caller *caller, const struct bus_call *call)
 	int error = call->method->end ? call->method->end(caller, call) : 0;
 	int rc = error ? 0 : sd_bus_send(NULL, caller->answer.message, NULL);
 
+	if (rc >= 0)
+		return error;
 	if (rc == -ENOTCONN || rc == -ECONNRESET)
 		bus_give_up(caller->bus, rc);
-	return rc >= 0 ? error : rc == -ENOMEM || rc == -ENOBUFS ? ENOMEM : EMSGSIZE;
+	switch (-rc) {
+	case ENOMEM:
+	case ENOBUFS:
+		return ENOMEM;
+	case ETOOMANYREFS: /* descriptors that nobody has received yet, of all clients together */
+		return ENFILE;
+	default:
+		return EMSGSIZE;
+	}
 }
 
 /* The answer can't be made or sent: what it would have told goes again. */

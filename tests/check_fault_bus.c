@@ -352,10 +352,19 @@ static void cut(struct fixture *fixture, void *argument)
 	FAULT_EXPECT(shutdown(sd_bus_get_fd(fixture->server->bus->sd), SHUT_RDWR) == 0);
 }
 
-/* It loses the bus, and comes back to it. */
+/* It loses the bus, and comes back to it: as another one. */
 static int call_lose(struct scene *scene)
 {
+	time_t end = time(NULL) + ANSWER_S;
+	char before[64], now[64];
+
+	fixture_call(&scene->fixture, look_at_name, before);
 	fixture_call(&scene->fixture, cut, NULL);
+	do {
+		FAULT_EXPECT(time(NULL) <= end);
+		test_moment();
+		fixture_call(&scene->fixture, look_at_name, now);
+	} while (strcmp(now, before) == 0);
 	await_broker(scene, scene->bus.client);
 	return 0;
 }

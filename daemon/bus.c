@@ -37,17 +37,26 @@ static void retry_later(struct bus *bus)
 				 .tv_usec = bus->delay_ms % 1000 * 1000 };
 
 	bus->delay_ms = bus->delay_ms * 2 < DELAY_MAX_MS ? bus->delay_ms * 2 : DELAY_MAX_MS;
-	event_add(&bus->retry, &delay);
+	/* Without memory for a delay there is none. */
+	if (event_add(&bus->retry, &delay) < 0)
+		event_active(&bus->retry, EV_TIMEOUT, 0);
+}
+
+void bus_give_up(struct bus *bus, int error)
+{
+	bus->given_up = error;
+	event_active(&bus->timer, EV_TIMEOUT, 0);
 }
 
 static void disconnect(struct bus *bus)
 {
+	bus_callers_free(bus);
 	event_del(&bus->event);
 	event_del(&bus->timer);
 	bus->watched = 0;
 	bus->watched_fd = -1;
 	bus->timer_set = bus->ready = false;
-	bus_callers_free(bus);
+	bus->given_up = 0;
 	bus->sd = sd_bus_close_unref(bus->sd);
 }
 
@@ -67,9 +76,12 @@ static int name_gone(sd_bus_message *message, void *userdata, sd_bus_error *ret_
 {
 	struct bus *bus = userdata;
 	const char *name;
+	int rc = sd_bus_message_read(message, "s", &name);
 
 	(void)ret_error;
-	if (sd_bus_message_read(message, "s", &name) >= 0 && *name == ':')
+	if (rc < 0)
+		bus_give_up(bus, rc); /* somebody would be kept for good */
+	else if (*name == ':')
 		bus_caller_gone(bus, name);
 	return 0;
 }
@@ -104,10 +116,20 @@ static int name_requested(sd_bus_message *message, void *userdata, sd_bus_error 
 	struct bus *bus = userdata;
 	const sd_bus_error *error = sd_bus_message_get_error(message);
 	uint32_t result = 0;
+	int rc = error ? 0 : sd_bus_message_read(message, "u", &result);
 
 	(void)ret_error;
-	if (!error && sd_bus_message_read(message, "u", &result) < 0)
+	if (rc < 0) {
+		bus_give_up(bus, rc);
 		return 0;
+	}
+	bus->delay_ms = DELAY_FIRST_MS;
+	bus->told_gone = false;
+	/* Its policy may be another in a while. */
+	if (error) {
+		bus->delay_ms = DELAY_MAX_MS;
+		retry_later(bus);
+	}
 	if (result == 1 || result == 4 || bus->told_refused)
 		return 0;
 	bus->told_refused = true;
@@ -117,11 +139,6 @@ static int name_requested(sd_bus_message *message, void *userdata, sd_bus_error 
 	else
 		log_line(LOG_WARNING,
 			 "somebody else is " BUS_NAME " on the bus: waiting until it ends");
-	/* Its policy may be another in a while. */
-	if (error) {
-		bus->delay_ms = DELAY_MAX_MS;
-		retry_later(bus);
-	}
 	return 0;
 }
 
@@ -139,18 +156,15 @@ static int match_installed(sd_bus_message *message, void *userdata, sd_bus_error
 {
 	struct bus *bus = userdata;
 	const sd_bus_error *refused = sd_bus_message_get_error(message);
-	int error;
+	int error = refused ? -EACCES : bus_add_object(bus);
 
 	(void)ret_error;
-	if (refused) {
+	if (refused && !bus->told_gone)
 		log_line(LOG_ERR, "the bus doesn't say who leaves it: %s", refused->name);
-		return 0;
-	}
-	error = bus_add_object(bus);
 	if (error >= 0)
 		error = request_name(bus);
 	if (error < 0)
-		log_line(LOG_ERR, "not on the bus: %s", strerror(-error));
+		bus_give_up(bus, error);
 	return 0;
 }
 
@@ -163,8 +177,7 @@ static int greeted(struct bus *bus)
 	int error = 0;
 
 	bus->ready = true;
-	bus->delay_ms = DELAY_FIRST_MS;
-	bus->told_gone = bus->told_full = false;
+	bus->told_full = false;
 	for (size_t i = 0; error >= 0 && i < 2; i++)
 		error = sd_bus_match_signal_async(bus->sd, NULL, "org.freedesktop.DBus", NULL,
 						  "org.freedesktop.DBus", signals[i].member,
@@ -177,13 +190,13 @@ static int greeted(struct bus *bus)
 
 /* --- the loop --- */
 
-static void turn(evutil_socket_t fd, short what, void *argument)
+/* -errno: the bus has left us, or we leave it. */
+static int process(struct bus *bus)
 {
-	struct bus *bus = argument;
 	int rc;
 
-	(void)fd;
-	(void)what;
+	if (bus->given_up)
+		return bus->given_up;
 	/*
 	 * One message: the loop knows whether another is there, and its other clients have their
 	 * turn between. To try once more in vain would cost each call that comes alone a receive.
@@ -193,6 +206,16 @@ static void turn(evutil_socket_t fd, short what, void *argument)
 		rc = -ECONNRESET;
 	if (rc >= 0 && !bus->ready && sd_bus_is_ready(bus->sd) > 0)
 		rc = greeted(bus);
+	return bus->given_up ? bus->given_up : rc;
+}
+
+static void turn(evutil_socket_t fd, short what, void *argument)
+{
+	struct bus *bus = argument;
+	int rc = process(bus);
+
+	(void)fd;
+	(void)what;
 	if (rc < 0)
 		lost(bus, rc);
 	else
@@ -210,7 +233,8 @@ static void watch(struct bus *bus, int fd, short wanted)
 	if (!wanted)
 		return;
 	event_assign(&bus->event, bus->server->base, fd, wanted | EV_PERSIST, turn, bus);
-	event_add(&bus->event, NULL);
+	if (event_add(&bus->event, NULL) < 0)
+		bus_give_up(bus, -ENOMEM);
 }
 
 /* sd-bus gives a time of CLOCK_MONOTONIC; none: UINT64_MAX. */
@@ -233,16 +257,20 @@ static void set_timer(struct bus *bus, uint64_t at_us)
 		delay.tv_usec = (suseconds_t)((at_us - now_us) % 1000000);
 	}
 	bus->timer_set = event_add(&bus->timer, &delay) == 0;
+	if (!bus->timer_set)
+		bus_give_up(bus, -ENOMEM);
 }
 
 void bus_update(struct bus *bus)
 {
 	uint64_t at_us = UINT64_MAX;
 	bool full = bus_is_full(bus);
-	int events = sd_bus_get_events(bus->sd);
+	int events = sd_bus_get_events(bus->sd), fd = sd_bus_get_fd(bus->sd);
 	short wanted = 0;
 
-	if (events < 0 || sd_bus_get_timeout(bus->sd, &at_us) < 0) {
+	if (bus->given_up)
+		return;
+	if (events < 0 || fd < 0 || sd_bus_get_timeout(bus->sd, &at_us) < 0) {
 		/* It has ended: that is for a turn to see. */
 		set_timer(bus, 0);
 		return;
@@ -251,8 +279,9 @@ void bus_update(struct bus *bus)
 		wanted |= EV_READ;
 	if (events & POLLOUT)
 		wanted |= EV_WRITE;
-	watch(bus, sd_bus_get_fd(bus->sd), wanted);
-	set_timer(bus, full && bus->ready ? UINT64_MAX : at_us);
+	watch(bus, fd, wanted);
+	if (!bus->given_up)
+		set_timer(bus, full && bus->ready ? UINT64_MAX : at_us);
 }
 
 static int open_bus(struct bus *bus)
@@ -285,13 +314,18 @@ static void connect_bus(struct bus *bus)
 static void retry(evutil_socket_t fd, short what, void *argument)
 {
 	struct bus *bus = argument;
+	int error;
 
 	(void)fd;
 	(void)what;
-	if (!bus->sd)
+	if (!bus->sd) {
 		connect_bus(bus);
-	else if (request_name(bus) >= 0)
-		bus_update(bus);
+		return;
+	}
+	error = request_name(bus);
+	if (error < 0)
+		bus_give_up(bus, error);
+	bus_update(bus);
 }
 
 int bus_new(struct bus **ret, struct server *server, const char *address)

@@ -66,13 +66,19 @@ const char *bus_string(char *buffer, size_t buffer_size, const char *text, size_
 	return buffer;
 }
 
-void bus_fail(sd_bus_message *call, int error, const char *text, size_t size)
+void bus_fail(struct bus *bus, sd_bus_message *call, int error, const char *text, size_t size)
 {
 	_cleanup_(sd_bus_error_free) sd_bus_error told = SD_BUS_ERROR_NULL;
 	char buffer[2048];
+	int rc;
 
+	/* Its leaving tells all who wait. */
+	if (bus->given_up)
+		return;
 	sd_bus_error_set_errnof(&told, error, "%s", bus_string(buffer, sizeof(buffer), text, size));
-	sd_bus_reply_method_error(call, &told);
+	rc = sd_bus_reply_method_error(call, &told);
+	if (rc < 0)
+		bus_give_up(bus, rc);
 }
 
 /* --- a descriptor --- */
@@ -331,6 +337,7 @@ static int begin_subscribe(struct bus_caller *caller, const struct bus_call *cal
 {
 	int error = bus_subscribe(caller, call->request.text, call->request.text_size);
 
+	caller->answer.is_subscribed = error == 0;
 	if (error == EDQUOT)
 		caller->answer.why = "too many subscriptions of this user";
 	return error;

@@ -25,6 +25,7 @@
 #define BURST 16
 
 static const char unknown_text[] = "it can't be told who calls";
+static const char no_memory[] = "no memory";
 
 static void set_state(struct bus_caller *caller, enum bus_caller_state state)
 {
@@ -44,7 +45,8 @@ static void schedule(struct bus_caller *caller)
 {
 	static const struct timeval now = { 0 };
 
-	event_add(&caller->event, &now);
+	if (event_add(&caller->event, &now) < 0)
+		bus_give_up(caller->bus, -ENOMEM);
 }
 
 /* Called by the core, in the middle of something. */
@@ -155,12 +157,12 @@ static void enqueue(struct bus_caller *caller, const struct bus_call *call)
 	struct bus_call *kept;
 
 	if (caller->call_count >= CALLS_MAX || bus->call_count >= CALLS_TOTAL_MAX) {
-		bus_fail(call->message, EDQUOT, full, strlen(full));
+		bus_fail(bus, call->message, EDQUOT, full, strlen(full));
 		return;
 	}
 	kept = call_keep(bus, call);
 	if (!kept) {
-		bus_fail(call->message, ENOMEM, "no memory", strlen("no memory"));
+		bus_fail(bus, call->message, ENOMEM, no_memory, strlen(no_memory));
 		return;
 	}
 	TAILQ_INSERT_TAIL(&caller->calls, kept, entry);
@@ -210,7 +212,7 @@ static void refuse(struct bus_caller *caller, const struct bus_call *call, int e
 	const char *text = why ? why : strerror(error);
 
 	abandon(caller);
-	bus_fail(call->message, error, text, strlen(text));
+	bus_fail(caller->bus, call->message, error, text, strlen(text));
 	finish(caller);
 }
 
@@ -228,6 +230,46 @@ static bool keep(struct bus_caller *caller, const struct bus_call *call,
 	return true;
 }
 
+/* 0 or an errno for the caller. */
+static int begin_answer(struct bus_caller *caller, const struct bus_call *call)
+{
+	if (sd_bus_message_new_method_return(call->message, &caller->answer.message) < 0)
+		return ENOMEM;
+	return call->method->begin ? call->method->begin(caller, call) : 0;
+}
+
+static int send_answer(struct bus_caller *caller, const struct bus_call *call)
+{
+	int error = call->method->end ? call->method->end(caller, call) : 0;
+	int rc = error ? 0 : sd_bus_send(NULL, caller->answer.message, NULL);
+
+	if (rc >= 0)
+		return error;
+	if (rc == -ENOTCONN || rc == -ECONNRESET)
+		bus_give_up(caller->bus, rc);
+	switch (-rc) {
+	case ENOMEM:
+	case ENOBUFS:
+		return ENOMEM;
+	case ETOOMANYREFS: /* descriptors that nobody has received yet, of all clients together */
+		return ENFILE;
+	default:
+		return EMSGSIZE;
+	}
+}
+
+/* The answer can't be made or sent: what it would have told goes again. */
+static void take_back(struct bus_caller *caller, const struct bus_call *call,
+		      const struct reply *reply, int error)
+{
+	broker_undo(caller->bus->broker, &caller->caller, reply);
+	if (caller->answer.is_subscribed)
+		bus_unsubscribe_last(caller);
+	/* What can't: to hear nothing of it is better than to hear that it failed. */
+	if (call->request.operation && !call->method->add)
+		bus_give_up(caller->bus, -error);
+}
+
 /* One packet of the broker's, the only one or one of many. */
 static void add_packet(struct bus_caller *caller, const struct bus_call *call, struct reply *reply)
 {
@@ -235,17 +277,14 @@ static void add_packet(struct bus_caller *caller, const struct bus_call *call, s
 	struct bus_answer *answer = &caller->answer;
 	int error = 0;
 
-	if (!answer->message) {
-		error = sd_bus_message_new_method_return(call->message, &answer->message) < 0;
-		error = error ? ENOMEM : method->begin ? method->begin(caller, call) : 0;
-	}
+	if (!answer->message)
+		error = begin_answer(caller, call);
 	if (error == 0 && method->add && reply->body_size + reply->fds.count > 0)
 		error = method->add(caller, call, reply);
-	if (error == 0 && !reply->more) {
-		error = method->end ? method->end(caller, call) : 0;
-		if (error == 0 && sd_bus_send(NULL, answer->message, NULL) < 0)
-			error = EMSGSIZE;
-	}
+	if (error == 0 && !reply->more)
+		error = send_answer(caller, call);
+	if (error)
+		take_back(caller, call, reply, error);
 	/* Only now: the caller has its own while this is closed. */
 	fdlist_close(&reply->fds);
 	if (error) {
@@ -281,7 +320,7 @@ static void handle(struct bus_caller *caller, const struct bus_call *call)
 	if (error < 0) {
 		refuse(caller, call, -error, NULL);
 	} else if (reply->status) {
-		bus_fail(call->message, reply->status, (char *)reply->body, reply->body_size);
+		bus_fail(bus, call->message, reply->status, (char *)reply->body, reply->body_size);
 		finish(caller);
 	} else {
 		add_packet(caller, call, reply);
@@ -299,7 +338,7 @@ static void continue_answer(struct bus_caller *caller)
 	if (error < 0) {
 		refuse(caller, caller->current, -error, NULL);
 	} else if (reply->status) {
-		bus_fail(caller->current->message, reply->status, (char *)reply->body,
+		bus_fail(bus, caller->current->message, reply->status, (char *)reply->body,
 			 reply->body_size);
 		finish(caller);
 	} else {
@@ -387,7 +426,7 @@ static void turn_away(struct bus_caller *caller, int error, const char *why)
 
 	log_line(LOG_NOTICE, "turned away on the bus: %s: %s", caller->name, why);
 	while ((call = next_call(caller))) {
-		bus_fail(call->message, error, why, strlen(why));
+		bus_fail(caller->bus, call->message, error, why, strlen(why));
 		call_free(call);
 	}
 	caller_free(caller);
@@ -430,68 +469,6 @@ static int ask(struct bus_caller *caller, const char *member, sd_bus_message_han
 					handler, caller, "s", caller->name);
 }
 
-static int read_credential(sd_bus_message *message, const char *key,
-			   struct peer_credentials *credentials, bool *ret_has_uid)
-{
-	const void *bytes;
-	uint32_t number;
-	size_t size;
-	int rc;
-
-	if (strcmp(key, "UnixUserID") == 0) {
-		rc = sd_bus_message_read(message, "v", "u", &number);
-		credentials->uid = number;
-		*ret_has_uid = rc >= 0;
-	} else if (strcmp(key, "ProcessID") == 0) {
-		rc = sd_bus_message_read(message, "v", "u", &number);
-		credentials->pid = rc < 0 ? 0 : (pid_t)number;
-	} else if (strcmp(key, "ProcessFD") == 0) {
-		rc = sd_bus_message_read(message, "v", "h", &credentials->pidfd);
-	} else if (strcmp(key, "UnixGroupIDs") == 0 || strcmp(key, "LinuxSecurityLabel") == 0) {
-		bool is_groups = *key == 'U';
-
-		rc = sd_bus_message_enter_container(message, 'v', is_groups ? "au" : "ay");
-		if (rc >= 0)
-			rc = sd_bus_message_read_array(message, is_groups ? 'u' : 'y', &bytes,
-						       &size);
-		if (rc < 0)
-			return rc;
-		if (is_groups) {
-			credentials->groups = bytes;
-			credentials->group_count = size / sizeof(gid_t);
-			credentials->has_groups = true;
-		} else {
-			credentials->label = bytes;
-			credentials->label_size = size;
-		}
-		rc = sd_bus_message_exit_container(message);
-	} else {
-		rc = sd_bus_message_skip(message, "v");
-	}
-	return rc;
-}
-
-/* 0 or -errno: also when something is missing without which nobody is anybody. */
-static int read_credentials(sd_bus_message *message, struct peer_credentials *credentials)
-{
-	bool has_uid = false;
-	const char *key;
-	int rc;
-
-	*credentials = (struct peer_credentials){ .pidfd = -EBADF, .label = "" };
-	rc = sd_bus_message_enter_container(message, 'a', "{sv}");
-	while (rc >= 0 && (rc = sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
-		rc = sd_bus_message_read_basic(message, 's', &key);
-		if (rc >= 0)
-			rc = read_credential(message, key, credentials, &has_uid);
-		if (rc >= 0)
-			rc = sd_bus_message_exit_container(message);
-	}
-	if (rc < 0)
-		return rc;
-	return has_uid && credentials->pid > 0 ? 0 : -EACCES;
-}
-
 static int told_credentials(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
 {
 	struct bus_caller *caller = userdata;
@@ -501,7 +478,7 @@ static int told_credentials(sd_bus_message *message, void *userdata, sd_bus_erro
 	(void)ret_error;
 	caller->question = sd_bus_slot_unref(caller->question);
 	error = sd_bus_message_get_error(message) ? -EACCES
-						  : read_credentials(message, &credentials);
+						  : bus_read_credentials(message, &credentials);
 	if (error == 0)
 		error = broker_identify(caller->bus->broker, &credentials, &caller->peer);
 	if (error == -EMFILE || error == -ENFILE) {
@@ -524,15 +501,12 @@ static struct bus_caller *caller_find(struct bus *bus, const char *name)
 	return caller;
 }
 
-/* NULL: the bus can't be asked about it now. */
+/* NULL: no memory for it, or to ask the bus about it. */
 static struct bus_caller *caller_new(struct bus *bus, const char *name)
 {
 	size_t size = strlen(name) + 1;
-	struct bus_caller *caller;
+	struct bus_caller *caller = calloc(1, sizeof(*caller) + size);
 
-	if (bus->asking >= ASKING_MAX)
-		return NULL;
-	caller = calloc(1, sizeof(*caller) + size);
 	if (!caller)
 		return NULL;
 	caller->bus = bus;
@@ -560,10 +534,14 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 	static const char many[] = "too many connections are being looked at";
 	struct bus_caller *caller = caller_find(bus, sender);
 
+	if (!caller && bus->asking >= ASKING_MAX) {
+		bus_fail(bus, call->message, EDQUOT, many, strlen(many));
+		return;
+	}
 	if (!caller)
 		caller = caller_new(bus, sender);
 	if (!caller)
-		bus_fail(call->message, EDQUOT, many, strlen(many));
+		bus_fail(bus, call->message, ENOMEM, no_memory, strlen(no_memory));
 	else if (caller->state == BUS_CALLER_IDLE && caller->call_count == 0)
 		handle(caller, call);
 	else

@@ -42,6 +42,12 @@ static int broken(struct parse *parse)
 	return fail(parse, EINVAL, "the message can't be read");
 }
 
+/* Where it takes memory to read it, too. */
+static int unreadable(struct parse *parse, int rc)
+{
+	return rc == -ENOMEM ? fail(parse, ENOMEM, "no memory") : broken(parse);
+}
+
 /* The string that the request is about. */
 static int read_text(struct parse *parse, sd_bus_message *message)
 {
@@ -95,15 +101,15 @@ static int add_flag(struct parse *parse, const char *text)
 static int read_flags(struct parse *parse, sd_bus_message *message)
 {
 	const char *text;
-	int rc, error = 0;
+	int rc = sd_bus_message_enter_container(message, 'a', "s"), error = 0;
 
-	if (sd_bus_message_enter_container(message, 'a', "s") < 0)
-		return broken(parse);
+	if (rc < 0)
+		return unreadable(parse, rc);
 	for (unsigned i = 0; error == 0; i++) {
 		rc = sd_bus_message_read_basic(message, 's', &text);
 		if (rc == 0)
 			break;
-		error = rc < 0		   ? broken(parse)
+		error = rc < 0		   ? unreadable(parse, rc)
 			: i < ELEMENTS_MAX ? add_flag(parse, text)
 					   : fail(parse, EINVAL, "too many flags");
 	}
@@ -118,20 +124,24 @@ static int read_options(struct parse *parse, sd_bus_message *message,
 				      const char *type))
 {
 	const char *key, *type;
-	int rc, error = 0;
+	int rc = sd_bus_message_enter_container(message, 'a', "{sv}"), error = 0;
 
-	if (sd_bus_message_enter_container(message, 'a', "{sv}") < 0)
-		return broken(parse);
+	if (rc < 0)
+		return unreadable(parse, rc);
 	for (unsigned i = 0; error == 0; i++) {
 		rc = sd_bus_message_enter_container(message, 'e', "sv");
 		if (rc == 0)
 			break;
 		if (i == ELEMENTS_MAX)
 			return fail(parse, EINVAL, "too many options");
-		if (rc < 0 || sd_bus_message_read_basic(message, 's', &key) < 0 ||
-		    sd_bus_message_peek_type(message, NULL, &type) < 0 ||
-		    sd_bus_message_enter_container(message, 'v', type) < 0)
-			return broken(parse);
+		if (rc >= 0)
+			rc = sd_bus_message_read_basic(message, 's', &key);
+		if (rc >= 0)
+			rc = sd_bus_message_peek_type(message, NULL, &type);
+		if (rc >= 0)
+			rc = sd_bus_message_enter_container(message, 'v', type);
+		if (rc < 0)
+			return unreadable(parse, rc);
 		error = option(parse, message, key, type);
 		if (error == 0 && (sd_bus_message_exit_container(message) < 0 ||
 				   sd_bus_message_exit_container(message) < 0))
@@ -244,10 +254,11 @@ static int add_groups(struct parse *parse, sd_bus_message *message)
 	const uint32_t *groups;
 	const void *array;
 	size_t size;
-	int error;
+	int rc, error;
 
-	if (sd_bus_message_read_array(message, 'u', &array, &size) < 0)
-		return broken(parse);
+	rc = sd_bus_message_read_array(message, 'u', &array, &size);
+	if (rc < 0)
+		return unreadable(parse, rc);
 	groups = array;
 	if (size / sizeof(*groups) > GROUPS_MAX)
 		return fail(parse, EINVAL, "at most %d groups", GROUPS_MAX);
@@ -302,16 +313,16 @@ static int whom_option(struct parse *parse, sd_bus_message *message, const char 
 static int add_wanted(struct parse *parse, sd_bus_message *message)
 {
 	const char *text;
-	int rc, error;
+	int rc = sd_bus_message_enter_container(message, 'a', "s"), error;
 
-	if (sd_bus_message_enter_container(message, 'a', "s") < 0)
-		return broken(parse);
+	if (rc < 0)
+		return unreadable(parse, rc);
 	error = add_text(parse, "wanted=");
 	for (unsigned i = 0; error == 0; i++) {
 		rc = sd_bus_message_read_basic(message, 's', &text);
 		if (rc == 0)
 			break;
-		error = rc < 0		   ? broken(parse)
+		error = rc < 0		   ? unreadable(parse, rc)
 			: i < ELEMENTS_MAX ? add_text(parse, "%s%s", i ? "," : "", text)
 					   : fail(parse, EINVAL, "too many rights");
 	}
@@ -382,7 +393,7 @@ static int called(sd_bus_message *message, void *userdata, sd_bus_error *ret_err
 	parse.fields_size = 0;
 	error = parse_arguments(&parse, message);
 	if (error)
-		bus_fail(message, error, parse.why, strlen(parse.why));
+		bus_fail(userdata, message, error, parse.why, strlen(parse.why));
 	else
 		take(userdata, message, &parse);
 	return 1;
@@ -394,14 +405,18 @@ static int read_property(sd_bus_message *message, struct bus *bus)
 	bool get = sd_bus_message_is_method_call(message, NULL, "Get");
 	struct parse parse = { .call.request.text = "" };
 	const char *interface, *name = NULL;
+	int error;
 
 	if (get ? !sd_bus_message_has_signature(message, "ss")
 		: !sd_bus_message_is_method_call(message, NULL, "GetAll") ||
 			    !sd_bus_message_has_signature(message, "s"))
 		return 0;
 	if (sd_bus_message_read_basic(message, 's', &interface) < 0 ||
-	    (get && sd_bus_message_read_basic(message, 's', &name) < 0))
-		return -EBADMSG;
+	    (get && sd_bus_message_read_basic(message, 's', &name) < 0)) {
+		error = broken(&parse);
+		bus_fail(bus, message, error, parse.why, strlen(parse.why));
+		return 1;
+	}
 	parse.call.method = bus_property_method(name);
 	if ((*interface && strcmp(interface, BUS_NAME) != 0) || !parse.call.method) {
 		sd_bus_message_rewind(message, true);

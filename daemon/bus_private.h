@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the bus's files share: bus.c (the connection), bus_caller.c (who calls, and whose
- * turn it is), bus_parse.c (messages to requests), bus_answer.c and bus_property.c (replies to
- * messages), bus_signal.c (subscriptions).
+ * turn it is), bus_credentials.c (what the bus says of him), bus_parse.c (messages to requests),
+ * bus_answer.c and bus_property.c (replies to messages), bus_signal.c (subscriptions).
  */
 #ifndef SHMBROKER_BUS_PRIVATE_H
 #define SHMBROKER_BUS_PRIVATE_H
@@ -52,7 +52,8 @@ struct bus_call {
 struct bus_answer {
 	sd_bus_message *message; /* NULL: none */
 	size_t records, bytes;
-	const char *why; /* beside an errno, for a person */
+	bool is_subscribed; /* by the call that this answers */
+	const char *why;    /* beside an errno, for a person */
 };
 
 enum bus_caller_state {
@@ -91,6 +92,7 @@ struct bus {
 	bool ready;		      /* the bus has greeted us */
 	bool told_gone, told_refused; /* logged already */
 	bool told_full;
+	int given_up; /* -errno: the next turn leaves the bus */
 	int watched_fd;
 	short watched;		   /* EV_ flags; 0: not watched */
 	struct event event, timer; /* of sd */
@@ -109,6 +111,11 @@ struct bus {
 /* bus.c: says the loop what sd-bus waits for: after everything that may have queued a message. */
 void bus_update(struct bus *bus);
 bool bus_is_full(const struct bus *bus);
+/*
+ * Something without which a caller would wait in vain has failed: the bus is left, which tells all
+ * of them at once, and joined again. Not before the next turn of the loop. `error` is -errno.
+ */
+void bus_give_up(struct bus *bus, int error);
 
 /* bus_caller.c */
 /* Takes a call of a sender's as far as it goes now: always answered, at once or later. */
@@ -117,12 +124,16 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 void bus_caller_gone(struct bus *bus, const char *name);
 void bus_callers_free(struct bus *bus);
 
+/* bus_credentials.c: 0 or -errno, also when something is missing without which nobody is anybody.
+ */
+int bus_read_credentials(sd_bus_message *message, struct peer_credentials *ret);
+
 /* bus_parse.c: the vtable, and what comes before it. */
 int bus_add_object(struct bus *bus);
 
 /* bus_answer.c */
 extern const struct bus_method bus_methods[];
-void bus_fail(sd_bus_message *call, int error, const char *text, size_t size);
+void bus_fail(struct bus *bus, sd_bus_message *call, int error, const char *text, size_t size);
 bool bus_is_utf8(const char *text, size_t size);
 /* A string that is one for D-Bus: itself, or escaped in the buffer. */
 const char *bus_string(char *buffer, size_t buffer_size, const char *text, size_t size);
@@ -143,5 +154,7 @@ const struct bus_method *bus_property_method(const char *name);
 /* bus_signal.c */
 int bus_subscribe(struct bus_caller *caller, const char *pattern, size_t size);
 void bus_unsubscribe(struct bus_caller *caller);
+/* The last subscription alone. */
+void bus_unsubscribe_last(struct bus_caller *caller);
 
 #endif

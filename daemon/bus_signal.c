@@ -14,24 +14,28 @@ struct subscription {
 	char pattern[];
 };
 
-static void send_signal(struct bus_caller *caller, const struct notification *notification)
+/* false: it could not be sent. */
+static bool send_signal(struct bus_caller *caller, const struct notification *notification)
 {
 	const char *pool = notification->instance->pool->config.name;
 	char pool_buffer[4 * 64 + 1], name[1 + WIRE_NAME_MAX + 1] = "/";
 	sd_bus_message *signal = NULL;
+	bool is_sent;
 
 	strncat(name, notification->name, WIRE_NAME_MAX);
-	if (sd_bus_message_new_signal(caller->bus->sd, &signal, BUS_PATH, BUS_NAME,
-				      notification->event == NOTIFY_CREATED
-					      ? "ObjectCreated"
-					      : "ObjectRemoved") >= 0 &&
-	    sd_bus_message_set_destination(signal, caller->name) >= 0 &&
-	    sd_bus_message_append(signal, "ss",
-				  bus_string(pool_buffer, sizeof(pool_buffer), pool, strlen(pool)),
-				  name) >= 0)
-		sd_bus_send(NULL, signal, NULL);
+	is_sent = sd_bus_message_new_signal(caller->bus->sd, &signal, BUS_PATH, BUS_NAME,
+					    notification->event == NOTIFY_CREATED
+						    ? "ObjectCreated"
+						    : "ObjectRemoved") >= 0 &&
+		  sd_bus_message_set_destination(signal, caller->name) >= 0 &&
+		  sd_bus_message_append(
+			  signal, "ss",
+			  bus_string(pool_buffer, sizeof(pool_buffer), pool, strlen(pool)),
+			  name) >= 0 &&
+		  sd_bus_send(NULL, signal, NULL) >= 0;
 	sd_bus_message_unref(signal);
 	bus_update(caller->bus);
+	return is_sent;
 }
 
 static void told(struct subscriber *subscriber, const struct notification *notification)
@@ -44,10 +48,8 @@ static void told(struct subscriber *subscriber, const struct notification *notif
 	    !bus_is_utf8(notification->name, strlen(notification->name)))
 		return;
 	caller->told_serial = notification->serial;
-	if (!bus_is_full(bus)) {
-		send_signal(caller, notification);
+	if (!bus_is_full(bus) && send_signal(caller, notification))
 		return;
-	}
 	if (!bus->told_full)
 		log_line(LOG_WARNING, "the bus takes no more: subscribers miss signals");
 	bus->told_full = true;
@@ -74,13 +76,17 @@ int bus_subscribe(struct bus_caller *caller, const char *pattern, size_t size)
 	return 0;
 }
 
+void bus_unsubscribe_last(struct bus_caller *caller)
+{
+	struct subscription *subscription = LIST_FIRST(&caller->subscriptions);
+
+	LIST_REMOVE(subscription, entry);
+	notify_unsubscribe(caller->bus->broker, &subscription->subscriber);
+	free(subscription);
+}
+
 void bus_unsubscribe(struct bus_caller *caller)
 {
-	struct subscription *subscription;
-
-	while ((subscription = LIST_FIRST(&caller->subscriptions))) {
-		LIST_REMOVE(subscription, entry);
-		notify_unsubscribe(caller->bus->broker, &subscription->subscriber);
-		free(subscription);
-	}
+	while (!LIST_EMPTY(&caller->subscriptions))
+		bus_unsubscribe_last(caller);
 }

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/bus_private.h"
 #include "daemon/fd.h"
 #include "tests/bus_fixture.h"
 #include "tests/check_bus.h"
@@ -373,6 +374,78 @@ START_TEST(a_name_that_somebody_else_has_is_taken_when_he_leaves)
 }
 END_TEST
 
+/* The bus's configuration with a policy more, or as it was: in force when this returns. */
+static void set_policy(const struct bus_fixture *f, sd_bus *client, const char *policy)
+{
+	static const char end[] = "</busconfig>";
+	char text[4096] = "";
+	FILE *file = fopen(f->config, "r+e");
+	size_t size;
+
+	ck_assert_ptr_nonnull(file);
+	size = fread(text, 1, sizeof(text) - 1, file);
+	ck_assert_uint_gt(size, 0);
+	*strstr(text, *policy ? end : "<policy context=\"mandatory\">") = '\0';
+	rewind(file);
+	ck_assert_int_gt(fprintf(file, "%s%s%s", text, policy, end), 0);
+	ck_assert_int_eq(fflush(file), 0);
+	ck_assert_int_eq(ftruncate(fileno(file), ftell(file)), 0);
+	fclose(file);
+	ck_assert_int_ge(sd_bus_call_method(client, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+					    "org.freedesktop.DBus", "ReloadConfig", NULL, NULL, ""),
+			 0);
+}
+
+static void look_if_refused(struct fixture *fixture, void *argument)
+{
+	const struct bus *bus = fixture->server->bus;
+
+	*(bool *)argument = bus->told_refused && event_pending(&bus->retry, EV_TIMEOUT, NULL);
+}
+
+static void await_refusal(struct bus_fixture *f)
+{
+	bool is_refused = false;
+
+	for (int i = 0; i < 10000 && !is_refused; i++) {
+		test_moment();
+		fixture_call(&f->broker, look_if_refused, &is_refused);
+	}
+	ck_assert(is_refused);
+}
+
+/* What it would do some seconds later. */
+static void ask_again(struct fixture *fixture, void *argument)
+{
+	struct event *retry = &fixture->server->bus->retry;
+
+	(void)argument;
+	event_del(retry);
+	event_active(retry, EV_TIMEOUT, 0);
+}
+
+START_TEST(a_name_that_the_bus_refuses_is_asked_for_until_it_is_had)
+{
+	struct bus_fixture f = { 0 };
+
+	TEST_NEEDS(bus_fixture_possible(), "no dbus-daemon, or no passwd entry for this user");
+	bus_fixture_start_bus(&f);
+	f.client = bus_fixture_connect(&f);
+	set_policy(&f, f.client, "<policy context=\"mandatory\"><deny own=\"*\"/></policy>");
+	fixture_start(&f.broker, &(struct fixture_how){ .config = check_bus_config,
+							.is_user = geteuid() != 0,
+							.bus_address = f.address });
+	await_refusal(&f);
+	fixture_call(&f.broker, ask_again, NULL);
+	await_refusal(&f);
+	set_policy(&f, f.client, "");
+	fixture_call(&f.broker, ask_again, NULL);
+	bus_fixture_wait(f.client);
+	ck_assert_int_eq(bus_fixture_open(f.client, "/none", "rdonly", 0), -ENOENT);
+	bus_fixture_stop(&f);
+}
+END_TEST
+
 /* The policy file: who may own the name, and that nobody hands descriptors in. */
 static int own_the_name(struct user_test *test, sd_bus *client)
 {
@@ -414,6 +487,7 @@ TCase *tcase_bus_callers(void)
 	tcase_add_test(test, a_stopped_bus_is_no_matter_for_the_socket);
 	tcase_add_test(test, the_broker_comes_back_to_a_bus_that_comes_back);
 	tcase_add_test(test, a_name_that_somebody_else_has_is_taken_when_he_leaves);
+	tcase_add_test(test, a_name_that_the_bus_refuses_is_asked_for_until_it_is_had);
 	tcase_add_test(test, the_policy_keeps_others_off_the_name_and_descriptors_out);
 	return test;
 }

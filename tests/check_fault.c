@@ -200,8 +200,8 @@ static const struct {
 };
 
 /* Libraries whose calls into the system are their own, and what a compiler adds. */
-static const char *const prefixes[] = { "sd_bus_",	"seccomp_", "__asan_", "__ubsan_",
-					"__sanitizer_", "__gcov_",  "__llvm_", "__lsan_" };
+static const char *const prefixes[] = { "seccomp_", "__asan_", "__ubsan_", "__sanitizer_",
+					"__gcov_",  "__llvm_", "__lsan_" };
 
 static bool is_listed(const char *name)
 {
@@ -279,6 +279,7 @@ Suite *suite_fault(void)
 	suite_add_tcase(suite, fault_case_of_pools());
 	suite_add_tcase(suite, fault_case_of_starts());
 	suite_add_tcase(suite, fault_case_of_restarts());
+	suite_add_tcase(suite, fault_case_of_bus());
 	suite_add_tcase(suite, fault_case_of_the_program());
 	return suite;
 }

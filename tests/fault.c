@@ -119,6 +119,11 @@ unsigned fault_disarm(struct fault_hit *ret)
 	return plan->count;
 }
 
+bool fault_has_happened(void)
+{
+	return plan->hit.happened;
+}
+
 void fault_pause(void)
 {
 	paused++;

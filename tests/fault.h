@@ -47,6 +47,7 @@ void fault_join(int fd);
  */
 void fault_arm(unsigned roles, unsigned at, unsigned error);
 unsigned fault_disarm(struct fault_hit *ret);
+bool fault_has_happened(void);
 /* The first call of this kind in a role fails with error, whatever the table says. */
 void fault_arm_call(unsigned roles, enum fault_call call, unsigned at, int error);
 /*

@@ -3,8 +3,8 @@
  * What can be made to fail, and with what: FAULT_CALL(name, errnos...). The first errno is what
  * happens most, the others are those that the code tells apart. A function that takes an operation
  * (fcntl, syscall), or waits or not, has a row for each that is used. Each function here is named
- * in fault.wrap, too, and has its wrapper in fault_wrap.c or fault_wrap_other.c: the linker sees to
- * it. Nobody's guard: included where FAULT_CALL is defined.
+ * in fault.wrap, too, and has its wrapper in fault_wrap.c, fault_wrap_other.c or fault_wrap_bus.c:
+ * the linker sees to it. Nobody's guard: included where FAULT_CALL is defined.
  */
 /* Memory. */
 FAULT_CALL(malloc, ENOMEM)
@@ -125,3 +125,43 @@ FAULT_CALL(mount_setattr, EPERM)
 FAULT_CALL(mount, ENOMEM)
 FAULT_CALL(umount2, EBUSY)
 FAULT_CALL(pivot_root, EINVAL)
+/* sd-bus: the connection. */
+FAULT_CALL(sd_bus_new, ENOMEM)
+FAULT_CALL(sd_bus_set_address, ENOMEM)
+FAULT_CALL(sd_bus_start, ECONNREFUSED, ENOMEM, EMFILE)
+FAULT_CALL(sd_bus_process, ECONNRESET, ENOMEM)
+FAULT_CALL(sd_bus_wait, EINTR)
+FAULT_CALL(sd_bus_get_fd, ENOTCONN)
+FAULT_CALL(sd_bus_get_events, ENOTCONN)
+FAULT_CALL(sd_bus_get_timeout, ENOTCONN)
+FAULT_CALL(sd_bus_send, ENOTCONN, ENOMEM, ENOBUFS, ETOOMANYREFS)
+FAULT_CALL(sd_bus_reply_method_error, ENOTCONN, ENOMEM)
+FAULT_CALL(sd_bus_add_filter, ENOMEM)
+FAULT_CALL(sd_bus_add_object_vtable, ENOMEM)
+FAULT_CALL(sd_bus_add_match_async, ENOMEM, ENOTCONN)
+FAULT_CALL(sd_bus_match_signal_async, ENOMEM, ENOTCONN)
+FAULT_CALL(sd_bus_request_name_async, ENOMEM, ENOTCONN)
+FAULT_CALL(sd_bus_call_method_async, ENOMEM, ENOTCONN)
+/* sd-bus: messages. */
+FAULT_CALL(sd_bus_message_new_method_call, ENOMEM)
+FAULT_CALL(sd_bus_message_new_method_return, ENOMEM)
+FAULT_CALL(sd_bus_message_new_signal, ENOMEM)
+FAULT_CALL(sd_bus_message_set_destination, ENOMEM)
+FAULT_CALL(sd_bus_message_set_sender, ENOMEM)
+FAULT_CALL(sd_bus_message_seal, ENOMEM)
+FAULT_CALL(sd_bus_message_open_container, ENOMEM)
+FAULT_CALL(sd_bus_message_close_container, ENOMEM)
+FAULT_CALL(sd_bus_message_append_basic, ENOMEM, EMFILE)
+FAULT_CALL(sd_bus_message_append, ENOMEM, EMFILE)
+FAULT_CALL(sd_bus_message_enter_container, ENOMEM, EBADMSG, ENXIO)
+FAULT_CALL(sd_bus_message_exit_container, EBADMSG)
+FAULT_CALL(sd_bus_message_peek_type, EBADMSG)
+FAULT_CALL(sd_bus_message_read_basic, EBADMSG, ENXIO)
+FAULT_CALL(sd_bus_message_read_array, EBADMSG, ENXIO)
+FAULT_CALL(sd_bus_message_skip, EBADMSG)
+FAULT_CALL(sd_bus_message_read, EBADMSG, ENOMEM, ENXIO)
+/* sd-bus: what waits, for the unit's stop alone. */
+FAULT_CALL(sd_bus_call_method, ETIMEDOUT, ENOMEM)
+FAULT_CALL(sd_bus_get_property, ETIMEDOUT, ENOMEM)
+FAULT_CALL(sd_bus_get_property_trivial, ETIMEDOUT, ENOMEM)
+FAULT_CALL(sd_bus_get_property_string, ETIMEDOUT, ENOMEM)

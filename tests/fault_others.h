@@ -35,3 +35,16 @@ FAULT_OTHERS("libconfig ends the process where it has no memory",
 	     "config_setting_get_string config_setting_length")
 FAULT_OTHERS("reads what fopen() gave, of /proc", "__isoc99_fscanf __isoc23_fscanf")
 FAULT_OTHERS("only in main, before there is a broker", "getcwd sd_is_socket")
+FAULT_OTHERS("sd-bus: frees, or tells what it has been told",
+	     "sd_bus_close_unref sd_bus_error_free sd_bus_flush_close_unref "
+	     "sd_bus_message_get_destination sd_bus_message_get_error "
+	     "sd_bus_message_get_interface sd_bus_message_get_member sd_bus_message_get_path "
+	     "sd_bus_message_get_sender sd_bus_message_unref sd_bus_object_vtable_format "
+	     "sd_bus_slot_unref sd_bus_unref")
+FAULT_OTHERS("sd-bus: fails only of what is no connection, or no message that has come",
+	     "sd_bus_get_n_queued_write sd_bus_is_open sd_bus_is_ready "
+	     "sd_bus_message_get_cookie sd_bus_message_get_expect_reply "
+	     "sd_bus_message_has_signature sd_bus_message_is_empty sd_bus_message_is_method_call "
+	     "sd_bus_message_rewind sd_bus_message_set_expect_reply sd_bus_set_bus_client "
+	     "sd_bus_set_exit_on_disconnect sd_bus_set_method_call_timeout")
+FAULT_OTHERS("sd-bus: without memory it sets the error that says so", "sd_bus_error_set_errnof")

@@ -21,6 +21,7 @@
 
 #include "client/internal.h"
 #include "daemon/broker_private.h"
+#include "daemon/bus_private.h"
 #include "daemon/fd.h"
 #include "proto/name.h"
 #include "tests/test.h"
@@ -46,6 +47,7 @@ static unsigned failures;
 /* What a broker has: after each call as much as before. */
 struct balance {
 	unsigned descriptors, clients, names, instances, pins;
+	unsigned bus_work; /* that is under way for callers on the bus */
 	uint32_t total[RESOURCE_COUNT];
 	long allocated;
 };
@@ -83,6 +85,7 @@ static void check_ids(struct broker *broker)
 static void look(struct fixture *fixture, void *argument)
 {
 	struct broker *broker = server_broker(fixture->server);
+	const struct bus *bus = fixture->server->bus;
 	struct instance *instance = NULL;
 	struct balance *balance = argument;
 	struct client *client;
@@ -93,6 +96,10 @@ static void look(struct fixture *fixture, void *argument)
 	check_ids(broker);
 	LIST_FOREACH (client, &fixture->server->clients, entry)
 		balance->clients++;
+	if (bus) {
+		balance->clients += HASH_COUNT(bus->callers);
+		balance->bus_work = bus->asking + bus->streaming + bus->call_count;
+	}
 	while ((instance = store_next(broker->store, instance ? instance->number : 0))) {
 		balance->instances++;
 		balance->pins += instance->pins;
@@ -105,15 +112,18 @@ static void look(struct fixture *fixture, void *argument)
 	balance->allocated = fault_allocated();
 }
 
-/* Listeners that pause go on by themselves; here the moment passes faster. */
-static void hasten(struct fixture *fixture, void *argument)
+void scene_hasten(struct fixture *fixture, void *argument)
 {
 	struct server *server = fixture->server;
+	struct bus *bus = server->bus;
 
 	(void)argument;
 	FAULT_EXPECT(!server->paused || event_pending(server->resume_event, EV_TIMEOUT, NULL));
 	if (server->paused)
 		event_active(server->resume_event, EV_TIMEOUT, 0);
+	FAULT_EXPECT(!bus || bus->sd || event_pending(&bus->retry, EV_TIMEOUT, NULL));
+	if (bus && !bus->sd)
+		event_active(&bus->retry, EV_TIMEOUT, 0);
 }
 
 /* As main's does. */
@@ -129,7 +139,7 @@ static void settle(struct scene *scene)
 	struct fixture *fixture = &scene->fixture;
 	struct balance balance;
 
-	fixture_call(fixture, hasten, NULL);
+	fixture_call(fixture, scene_hasten, NULL);
 	fixture_call(fixture, look, &balance);
 }
 
@@ -151,11 +161,12 @@ static void await_balance(struct scene *scene, const struct balance *wanted)
 	if (memcmp(&now, wanted, sizeof(now)) == 0)
 		return;
 	fprintf(stderr,
-		"descriptors %u, were %u; allocated %ld, were %ld; clients %u, were %u; names %u, "
-		"were %u; instances %u, were %u; pins %u, were %u; charges",
+		"descriptors %u, were %u; allocated %ld, were %ld; clients %u, were %u; on "
+		"the bus %u, were %u; names %u, were %u; instances %u, were %u; pins %u, were %u; "
+		"charges",
 		now.descriptors, wanted->descriptors, now.allocated, wanted->allocated, now.clients,
-		wanted->clients, now.names, wanted->names, now.instances, wanted->instances,
-		now.pins, wanted->pins);
+		wanted->clients, now.bus_work, wanted->bus_work, now.names, wanted->names,
+		now.instances, wanted->instances, now.pins, wanted->pins);
 	for (int i = 0; i < RESOURCE_COUNT; i++)
 		fprintf(stderr, " %u, were %u;", now.total[i], wanted->total[i]);
 	_exit(1);
@@ -207,6 +218,7 @@ static void end_call(struct scene *scene)
 	scene->c = NULL;
 	/* It may have been his connection that failed. */
 	if (shmb_unlink(scene->other, "/new") == -ECONNRESET) {
+		FAULT_EXPECT(!scene->row->is_on_bus);
 		shmb_disconnect(scene->other);
 		scene->other = fixture_connect(&scene->fixture);
 		shmb_unlink(scene->other, "/new");
@@ -229,13 +241,16 @@ static bool is_documented(int result)
 	return result >= 0;
 }
 
-static void check_result(const struct fault_case *row, int result)
+static void check_result(const struct fault_case *row, const struct fault_hit *hit, int result)
 {
 	progress->result = result;
 	FAULT_EXPECT(is_documented(result) || result == row->also);
 	/* The object is there, or is not: no fault makes it otherwise. */
 	FAULT_EXPECT(result != -ENOENT || row->expected == -ENOENT);
 	FAULT_EXPECT(result != -EEXIST || row->expected == -EEXIST);
+	/* Nor the call itself: but a message may be broken. */
+	FAULT_EXPECT(result != -EINVAL || !row->is_on_bus || hit->error == EBADMSG ||
+		     hit->error == ENXIO);
 	/* And nobody gets more than without it. */
 	FAULT_EXPECT(result < 0 || row->expected == 0);
 }
@@ -289,7 +304,7 @@ static bool one_fault(struct scene *scene, const struct balance *balance)
 	settle(scene);
 	fault_disarm(&hit);
 	if (hit.happened)
-		check_result(row, result);
+		check_result(row, &hit, result);
 	else
 		FAULT_EXPECT(row->expected ? result == row->expected : result >= 0);
 	if (row->is_create)
@@ -357,26 +372,38 @@ static void run_row(struct scene *scene)
 	progress->error = progress->faults = 0;
 }
 
+static void start(struct scene *scene, const struct fault_case *row)
+{
+	if (row->is_on_bus)
+		bus_fixture_start_bus(&scene->bus);
+	fixture_start(
+		&scene->fixture,
+		&(struct fixture_how){ .config = row->config,
+				       .is_user = !test_is_root(),
+				       .ended = broker_ended,
+				       .bus_address = row->is_on_bus ? scene->bus.address : NULL });
+	scene->other = fixture_connect(&scene->fixture);
+}
+
 /* From where it was left, as many rows as are about such a broker. */
 static void run_process(const struct fault_case *rows, size_t count)
 {
-	const char *config = rows[progress->row].config;
+	const struct fault_case *first = &rows[progress->row];
 	struct scene scene = { 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fault_begin();
 	shmb_default_timeout_ms = CALL_MS;
 	snprintf(progress->directory, sizeof(progress->directory), "%s", test_directory());
-	fixture_start(&scene.fixture, &(struct fixture_how){ .config = config,
-							     .is_user = !test_is_root(),
-							     .ended = broker_ended });
-	scene.other = fixture_connect(&scene.fixture);
-	while (progress->row < count && rows[progress->row].config == config) {
+	start(&scene, first);
+	while (progress->row < count && rows[progress->row].config == first->config &&
+	       rows[progress->row].is_on_bus == first->is_on_bus) {
 		scene.row = &rows[progress->row];
 		run_row(&scene);
 	}
 	shmb_disconnect(scene.other);
 	fixture_stop(&scene.fixture);
+	bus_fixture_stop_bus(&scene.bus);
 	if (__lsan_do_recoverable_leak_check)
 		FAULT_EXPECT(__lsan_do_recoverable_leak_check() == 0);
 	exit(0);

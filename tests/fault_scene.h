@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/bus_fixture.h"
 #include "tests/fault.h"
 #include "tests/fixture.h"
 #include "tests/test.h"
@@ -21,6 +22,8 @@ TCase *fault_case_of_pools(void);
 TCase *fault_case_of_starts(void);
 /* Of check_fault_restart.c. */
 TCase *fault_case_of_restarts(void);
+/* Of check_fault_bus.c. */
+TCase *fault_case_of_bus(void);
 /* Of check_fault_main.c. */
 TCase *fault_case_of_the_program(void);
 
@@ -49,9 +52,10 @@ void fault_run_all(const char *what, unsigned step, void (*run)(struct fault_run
 struct scene {
 	const struct fault_case *row;
 	struct fixture fixture;
-	struct shmb *other; /* root's, all the time: whatever fails, he is served */
-	struct shmb *c;	    /* whose call it is, made anew for each */
-	int fd[4];	    /* for the row's functions, closed after each call */
+	struct shmb *other;	/* root's, all the time: whatever fails, he is served */
+	struct shmb *c;		/* whose call it is, made anew for each */
+	struct bus_fixture bus; /* the bus alone, and whose call it is there */
+	int fd[4];		/* for the row's functions, closed after each call */
 	char text[256];
 	unsigned count;
 };
@@ -72,10 +76,16 @@ struct fault_case {
 	bool keeps;	     /* something for the next call, which may be gone after a fault */
 	bool is_create;	     /* of "/new": failed, there is none */
 	bool needs_table;
+	bool is_on_bus; /* the broker is, and no call of its socket's clients fails */
 };
 
 /* Runs each row, of which a call that isn't made to fail any more is the last. */
 void fault_run(const struct fault_case *rows, size_t count);
+/*
+ * In the loop's thread: listeners that pause go on by themselves, and so does who has lost the bus;
+ * here the moment passes faster.
+ */
+void scene_hasten(struct fixture *fixture, void *argument);
 /* A connection as this user. */
 struct shmb *scene_connect(const struct scene *scene, uid_t uid);
 

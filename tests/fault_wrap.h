@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How a wrapper is written: for fault_wrap.c and fault_wrap_other.c. */
+/* How a wrapper is written: for fault_wrap.c, fault_wrap_other.c and fault_wrap_bus.c. */
 #ifndef SHMBROKER_TESTS_FAULT_WRAP_H
 #define SHMBROKER_TESTS_FAULT_WRAP_H
 

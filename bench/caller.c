@@ -8,7 +8,7 @@
  *     caller floor SOCKET NAME              floor.c
  *     caller library SOCKET NAME [COUNT]    shmb_open_how(), on the next of COUNT connections
  *     caller idle SOCKET NAME COUNT         the same on the first of them alone
- *     caller flooded SOCKET NAME COUNT USER  the same, while USER asks on COUNT connections
+ *     caller flooded SOCKET NAME WHAT USER  the same, while USER does that without end: flood.h
  *     caller drop-in SOCKET NAME            shmb_shm_open()
  *     caller bus ADDRESS NAME SERVICE       D-Bus; SERVICE is Broker1 or Floor01
  *
@@ -542,7 +542,7 @@ int main(int argc, char **argv)
 	turn_out = atoi(argv[argc - 1]);
 	set_names(argv[3]);
 	if (strcmp(way->name, "flooded") == 0 && argc == 9) {
-		rc = flood_start(argv[2], object, (unsigned)atoi(argv[4]), become_user, argv[5]);
+		rc = flood_start(argv[2], object, argv[4], become_user, argv[5]);
 		if (rc < 0)
 			die("a flood", -rc);
 	}

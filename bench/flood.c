@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "client/shmbroker.h"
 #include "proto/protocol.h"
 
 /* More the broker doesn't answer before some are read. */
@@ -119,14 +120,77 @@ static void follow(void)
 		die("sched_setaffinity");
 }
 
+/* --- one thing after the other --- */
+
+#define HELD 64 /* connections without a word */
+
+static struct shmb *asking;
+static const char *broker_socket;
+
+static void connect_once(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static int held[HELD];
+	static unsigned count;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	strncpy(address.sun_path, broker_socket, sizeof(address.sun_path) - 1);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		die("connect");
+	held[count++] = fd;
+	if (count < HELD)
+		return;
+	while (count > 0)
+		close(held[--count]);
+}
+
+static int pass_by(const struct shmb_info *info, void *argument)
+{
+	(void)info;
+	(void)argument;
+	return 0;
+}
+
+static void list_once(void)
+{
+	if (shmb_list(asking, "/*", sizeof(struct shmb_info), pass_by, NULL) < 0)
+		die(shmb_reason(asking));
+}
+
+static void make_context_once(void)
+{
+	static const struct shmb_context how = { .app = "org.example.flood" };
+	char directory[256];
+	int hold = shmb_create_context(asking, &how, sizeof(how), directory, sizeof(directory));
+
+	if (hold < 0)
+		die(shmb_reason(asking));
+	close(hold);
+}
+
+static void compute_once(void)
+{
+}
+
+static const struct {
+	const char *what;
+	void (*once)(void);
+	bool asks;
+} things[] = {
+	{ "0", compute_once, false },
+	{ "connects", connect_once, false },
+	{ "lists", list_once, true },
+	{ "contexts", make_context_once, true },
+};
+
 /* The last of what is polled is who tells it to go, and to rest. */
-static _Noreturn void flood(void)
+static _Noreturn void flood(void (*once)(void))
 {
 	bool is_going = false, is_open = false;
-	char byte;
+	char byte = 0;
 
 	for (;;) {
-		if (poll(wanted, connection_count + 1, is_going && !connection_count ? 0 : -1) < 0)
+		if (poll(wanted, connection_count + 1, is_going && once ? 0 : -1) < 0)
 			die("poll");
 		if (wanted[connection_count].revents) {
 			if (read(control, &byte, 1) != 1)
@@ -135,7 +199,9 @@ static _Noreturn void flood(void)
 			is_open = true;
 			follow();
 		}
-		if (is_open || is_going)
+		if (is_going && once)
+			once();
+		else if (is_open || is_going)
 			is_open = turn(is_going);
 		if (!is_going && !is_open && byte == 'r') {
 			byte = 0;
@@ -161,7 +227,25 @@ static void prepare(const char *socket, const char *object)
 	request_size += sizeof(request.wire);
 }
 
-int flood_start(const char *socket, const char *object, unsigned count,
+static _Noreturn void begin(const char *socket, const char *object, const char *what)
+{
+	void (*once)(void) = NULL;
+	bool asks = false;
+
+	for (size_t i = 0; i < sizeof(things) / sizeof(*things); i++)
+		if (strcmp(what, things[i].what) == 0) {
+			once = things[i].once;
+			asks = things[i].asks;
+		}
+	connection_count = once ? 0 : (unsigned)atoi(what);
+	broker_socket = socket;
+	prepare(socket, object);
+	if (asks && shmb_connect(&asking, socket) < 0)
+		die(socket);
+	flood(once);
+}
+
+int flood_start(const char *socket, const char *object, const char *what,
 		void (*become)(const char *user), const char *user)
 {
 	int pair[2];
@@ -175,9 +259,7 @@ int flood_start(const char *socket, const char *object, unsigned count,
 		control = pair[1];
 		become(user);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		connection_count = count;
-		prepare(socket, object);
-		flood();
+		begin(socket, object, what);
 	}
 	close(pair[1]);
 	control = pair[0];

@@ -4,11 +4,12 @@
 #define SHMBROKER_BENCH_FLOOD_H
 
 /*
- * Starts a process that opens the object read-write on `connections` connections, on each without
- * waiting for replies; without any it computes without end. become() has made it who it is to be
- * before. It rests until it is told to go.
+ * Starts a process that does one thing without end: with a number it opens the object read-write on
+ * so many connections, on each without waiting for replies, and with 0 it computes; "connects" lets
+ * connections be without a word, and "lists" and "contexts" are asked for, one after the other's
+ * answer. become() has made it who it is to be before. It rests until it is told to go.
  */
-int flood_start(const char *socket, const char *object, unsigned connections,
+int flood_start(const char *socket, const char *object, const char *what,
 		void (*become)(const char *user), const char *user); /* 0 or -errno */
 void flood_go(void);
 /* Returns when it has been answered all. */

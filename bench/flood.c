@@ -127,21 +127,26 @@ static void follow(void)
 static struct shmb *asking;
 static const char *broker_socket;
 
+static int held[HELD];
+static unsigned held_count;
+
+static void let_go(void)
+{
+	while (held_count > 0)
+		close(held[--held_count]);
+}
+
 static void connect_once(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	static int held[HELD];
-	static unsigned count;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	strncpy(address.sun_path, broker_socket, sizeof(address.sun_path) - 1);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		die("connect");
-	held[count++] = fd;
-	if (count < HELD)
-		return;
-	while (count > 0)
-		close(held[--count]);
+	held[held_count++] = fd;
+	if (held_count == HELD)
+		let_go();
 }
 
 static int pass_by(const struct shmb_info *info, void *argument)
@@ -197,6 +202,7 @@ static _Noreturn void flood(void (*once)(void))
 				exit(0);
 			is_going = byte == 'g';
 			is_open = true;
+			let_go();
 			follow();
 		}
 		if (is_going && once)

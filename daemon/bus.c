@@ -9,10 +9,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <syslog.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/bus_private.h"
+#include "daemon/fd.h"
 #include "daemon/log.h"
 #include "daemon/server_private.h"
 
@@ -33,13 +36,9 @@ bool bus_is_full(const struct bus *bus)
 
 static void retry_later(struct bus *bus)
 {
-	struct timeval delay = { .tv_sec = bus->delay_ms / 1000,
-				 .tv_usec = bus->delay_ms % 1000 * 1000 };
-
+	/* A descriptor: setting it takes no memory. */
+	timer_set(bus->retry_timer, bus->delay_ms * UINT64_C(1000000));
 	bus->delay_ms = bus->delay_ms * 2 < DELAY_MAX_MS ? bus->delay_ms * 2 : DELAY_MAX_MS;
-	/* Without memory for a delay there is none. */
-	if (event_add(&bus->retry, &delay) < 0)
-		event_active(&bus->retry, EV_TIMEOUT, 0);
 }
 
 void bus_give_up(struct bus *bus, int error)
@@ -314,10 +313,12 @@ static void connect_bus(struct bus *bus)
 static void retry(evutil_socket_t fd, short what, void *argument)
 {
 	struct bus *bus = argument;
+	uint64_t times;
 	int error;
 
-	(void)fd;
 	(void)what;
+	if (read(fd, &times, sizeof(times)) != sizeof(times))
+		return;
 	if (!bus->sd) {
 		connect_bus(bus);
 		return;
@@ -341,15 +342,18 @@ int bus_new(struct bus **ret, struct server *server, const char *address)
 	bus->delay_ms = DELAY_FIRST_MS;
 	bus->address = strdup(address);
 	bus->reply.body = malloc(REPLY_BODY_MAX);
-	if (!bus->address || !bus->reply.body) {
+	bus->retry_timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	event_assign(&bus->event, server->base, -1, 0, turn, bus);
+	evtimer_assign(&bus->timer, server->base, turn, bus);
+	event_assign(&bus->retry, server->base, bus->retry_timer, EV_READ | EV_PERSIST, retry, bus);
+	if (!bus->address || !bus->reply.body || bus->retry_timer < 0 ||
+	    event_add(&bus->retry, NULL) < 0) {
+		fd_close(bus->retry_timer);
 		free(bus->address);
 		free(bus->reply.body);
 		free(bus);
 		return -ENOMEM;
 	}
-	event_assign(&bus->event, server->base, -1, 0, turn, bus);
-	evtimer_assign(&bus->timer, server->base, turn, bus);
-	evtimer_assign(&bus->retry, server->base, retry, bus);
 	connect_bus(bus);
 	*ret = bus;
 	return 0;
@@ -361,6 +365,7 @@ void bus_free(struct bus *bus)
 		return;
 	disconnect(bus);
 	event_del(&bus->retry);
+	fd_close(bus->retry_timer);
 	reply_reset(&bus->reply);
 	free(bus->reply.body);
 	free(bus->address);

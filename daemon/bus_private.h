@@ -97,6 +97,7 @@ struct bus {
 	short watched;		   /* EV_ flags; 0: not watched */
 	struct event event, timer; /* of sd */
 	bool timer_set;
+	int retry_timer;
 	struct event retry;
 	unsigned delay_ms;		   /* of the next try */
 	struct bus_caller *callers;	   /* a hash by unique name */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +48,20 @@ static bool is_hidden(int directory, const char *name)
 	return strncmp(name, NAME_RESERVED_PREFIX, sizeof(NAME_RESERVED_PREFIX) - 1) == 0;
 }
 
+/* And no broker has it, to publish it or to try again. What can't be opened has none of ours. */
+static bool is_nobodys(int directory, const char *name)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	if (!is_hidden(directory, name))
+		return false;
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return true;
+	fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
 /* Of no content: whoever makes his own object sticky loses nothing but its name. */
 static bool is_unfinished(int directory, const char *name)
 {
@@ -78,7 +93,7 @@ static void sweep(int directory, bool (*is_left)(int directory, const char *name
 
 void directory_sweep(int directory)
 {
-	sweep(directory, is_hidden, 0);
+	sweep(directory, is_nobodys, 0);
 }
 
 void directory_sweep_own(int directory)

@@ -306,12 +306,15 @@ static int compile(enum filter_role role, struct sock_fprog *ret)
 int filter_install(enum filter_role role)
 {
 	struct sock_fprog program = { .len = 0 };
-	int error = compile(role, &program);
+	int error;
 
+	/* Of no kernel that we run on is that too much to ask. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	error = compile(role, &program);
 	/* prctl, not seccomp(2): the latter is not in systemd's @system-service. */
-	if (error == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-			   prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0))
-		error = errno == ENOMEM ? -ENOMEM : errno;
+	if (error == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		error = -errno;
 	free(program.filter);
-	return error;
+	return error == -ENOMEM || error == -EMFILE || error == -ENFILE ? error : -error;
 }

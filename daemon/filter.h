@@ -15,8 +15,8 @@ enum filter_role {
 
 /*
  * Of this process and those that it forks, for good. Sets no_new_privs. 0; or nothing is filtered:
- * -errno when it can't be had now, and errno where none can be had at all, since the kernel has no
- * filters (EINVAL) or whoever has started us lets us have none.
+ * -errno for want of memory or descriptors, and errno where none can be had at all, since the
+ * kernel has no filters (EINVAL) or whoever has started us lets us have none.
  */
 int filter_install(enum filter_role role);
 

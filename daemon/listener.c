@@ -107,9 +107,12 @@ static bool is_closed(struct server *server)
 	if (!door->has_others)
 		return false;
 	now = clock_now_ns();
-	if (now < door->closed_until_ns && !door->is_timed)
-		door->is_timed = timer_set(door->timer, door->closed_until_ns - now);
-	return now < door->closed_until_ns && door->is_timed;
+	if (now >= door->closed_until_ns)
+		return false;
+	if (!door->is_timed)
+		timer_set(door->timer, door->closed_until_ns - now);
+	door->is_timed = true;
+	return true;
 }
 
 static void door_opens(evutil_socket_t fd, short what, void *argument)

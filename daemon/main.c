@@ -139,6 +139,12 @@ static bool is_mapped(const char *uid_map, uid_t uid)
 	return false;
 }
 
+/* What another process may have better luck with. */
+static bool may_pass(int error)
+{
+	return error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE;
+}
+
 /* Who owns the pool table: somebody under whom nothing else runs. 0 or -errno. */
 static int choose_table_user(struct keeper_setup *setup, const struct peer_self *self)
 {
@@ -156,7 +162,7 @@ static int choose_table_user(struct keeper_setup *setup, const struct peer_self 
 		error = user_group(uid, &gid);
 		setup->table_uid = uid;
 		setup->table_gid = error == 0 ? gid : (gid_t)uid;
-		return error == -ENOENT ? 0 : error;
+		return may_pass(-error) ? error : 0;
 	}
 	/* Root of a namespace that knows few others is an ordinary user outside of it. */
 	if (!is_mapped(self->uid_map, TABLE_UID_LAST))
@@ -170,8 +176,11 @@ static int choose_table_user(struct keeper_setup *setup, const struct peer_self 
 		error = is_mapped(self->uid_map, uid) ? user_group(uid, &gid) : 0;
 		if (error == 0)
 			continue;
-		if (error != -ENOENT)
+		if (may_pass(-error))
 			return error;
+		/* Where nobody can be asked, none has the one that was drawn from so many. */
+		if (error != -ENOENT && first != TABLE_UID_HIGH)
+			continue;
 		setup->table_uid = setup->table_gid = uid;
 		return 0;
 	}
@@ -349,12 +358,6 @@ static int confine_twin(void)
 static int confine_closer(void)
 {
 	return confine(FILTER_CLOSER);
-}
-
-/* What another process may have better luck with. */
-static bool may_pass(int error)
-{
-	return error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE;
 }
 
 /* Of a table that was found. */

@@ -66,7 +66,7 @@ int object_publish(const struct object_env *env, struct instance *instance, cons
 		   int fd, char hidden[static HIDDEN_NAME_SIZE], const char *name, bool replace,
 		   const char **ret_why);
 /* It will get no name. */
-void object_unhide(const struct object_env *env, const struct instance *instance,
+void object_unhide(const struct object_env *env, struct instance *instance,
 		   char hidden[static HIDDEN_NAME_SIZE]);
 
 struct object_info {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -145,30 +146,25 @@ int object_unlink(const struct object_env *env, struct instance *instance, const
 	return error == ENOTEMPTY ? ENOTEMPTY : object_errno(error);
 }
 
+static const char lost[] = "others have removed what it was to get its name from: make another";
+
 static int hide(const struct object_env *env, const struct instance *instance, int fd,
-		char hidden[static HIDDEN_NAME_SIZE])
+		char hidden[static HIDDEN_NAME_SIZE], const char **ret_why)
 {
 	int error;
 
 	if (*hidden)
 		return 0;
+	/* So that no other pool or broker of this directory takes it for what a broker has left. */
+	flock(fd, LOCK_EX | LOCK_NB);
 	error = object_hidden_name(hidden);
 	if (error == 0)
 		error = object_link(env, fd, instance->writable, hidden);
 	if (error)
 		*hidden = '\0';
+	if (error == ENOENT)
+		*ret_why = lost;
 	return object_errno(error);
-}
-
-void object_unhide(const struct object_env *env, const struct instance *instance,
-		   char hidden[static HIDDEN_NAME_SIZE])
-{
-	if (!*hidden)
-		return;
-	act_as_directory_owner(env, instance);
-	unlinkat(instance->writable, hidden, 0);
-	creds_reset(env->creds);
-	*hidden = '\0';
 }
 
 /* From its hidden name; also in the place of another. */
@@ -186,8 +182,10 @@ static int rename_hidden(const struct object_env *env, struct instance *instance
 			? errno
 			: 0;
 	let_go(env, held);
-	if (!error)
+	if (!error || error == ENOENT)
 		*hidden = '\0';
+	if (error == ENOENT)
+		*ret_why = lost;
 	if (error == EISDIR)
 		return EINVAL;
 	if (instance->pool->config.access == POOL_ACCESS_GRANT && error == EPERM) {
@@ -213,7 +211,7 @@ int object_publish(const struct object_env *env, struct instance *instance, cons
 	}
 	if (!with_replace && !*hidden)
 		return object_errno(object_link(env, fd, instance->writable, name));
-	error = hide(env, instance, fd, hidden);
+	error = hide(env, instance, fd, hidden, ret_why);
 	return error ? error : rename_hidden(env, instance, hidden, name, with_replace, ret_why);
 }
 
@@ -257,4 +255,19 @@ int object_unlink_if(const struct object_env *env, struct instance *instance,
 	error = directory_unlink(instance->writable, name);
 	let_go(env, held);
 	return object_errno(error);
+}
+
+void object_unhide(const struct object_env *env, struct instance *instance,
+		   char hidden[static HIDDEN_NAME_SIZE])
+{
+	struct ids owner = { 0 };
+	struct stat st;
+
+	if (!*hidden || fstatat(instance->writable, hidden, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	owner.uid = st.st_uid;
+	owner.gid = st.st_gid;
+	object_unlink_if(env, instance, &owner, hidden, st.st_ino, NULL);
+	creds_reset(env->creds);
+	*hidden = '\0';
 }

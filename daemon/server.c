@@ -271,13 +271,20 @@ int server_catch_signals(struct server *server)
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
-		/* Afterwards, while it ends, nothing is to be cut short. */
-		signal(numbers[i], SIG_IGN);
 		server->signal_event[i] = evsignal_new(server->base, numbers[i], caught, server);
 		if (!server->signal_event[i] || event_add(server->signal_event[i], NULL) < 0)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+/* They have no handler any more then, and its end is not to be cut short. */
+static void keep_signals(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
 }
 
 /* --- life --- */
@@ -385,6 +392,8 @@ void server_free(struct server *server)
 		return;
 	server->ending = true;
 	server->paused = false;
+	if (server->signal_event[0])
+		keep_signals();
 	for (client = LIST_FIRST(&server->clients); client; client = next) {
 		next = LIST_NEXT(client, entry);
 		client_drop(client);

@@ -65,6 +65,7 @@ struct rest {
 	struct event *event;
 	uint64_t since_ns; /* when it began or ended */
 	uint64_t until_ns; /* it lasts */
+	uint64_t timed_ns; /* until when the timer is set */
 	int64_t left_ns;   /* of it, and what has been worked since is added */
 	bool is_due;	   /* others were served since one was in vain */
 	bool is_timed;	   /* the timer is set */
@@ -178,8 +179,8 @@ void turn_served(struct server *server, const struct turns *turns);
 /* Serves one connection of each user who has some in line; there are such. */
 void turns_go_on(struct server *server);
 int turns_init(struct server *server); /* 0 or -errno */
-/* A timerfd's, once; whether it was. */
-bool timer_set(int timer, uint64_t ns);
+/* A timerfd, for once. */
+void timer_set(int timer, uint64_t ns);
 void turns_free(struct server *server);
 
 #endif

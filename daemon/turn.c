@@ -53,6 +53,9 @@ void turn_wait(struct client *client)
 	if (TAILQ_EMPTY(&turns->waiting))
 		TAILQ_INSERT_TAIL(&client->server->waiting, turns, entry);
 	TAILQ_INSERT_TAIL(&turns->waiting, &client->turn, entry);
+	/* What the others in line have to wait for needn't be what he has to. */
+	if (client->server->rest.is_each_ones)
+		client->server->rest.is_on = false;
 }
 
 void turn_leave(struct client *client)
@@ -112,16 +115,26 @@ void turn_took(struct client *client, uint64_t begin_ns)
 	uint64_t now = clock_now_ns(), length = REST_SHARE * (now - begin_ns);
 
 	turns->left = 0;
+	/* Nobody is to wait for who has to. */
+	client->server->rest.is_due = false;
 	turns->long_pass = client->server->pass;
 	turns->rests_until_ns = now + (length < REST_MOST_NS ? length : REST_MOST_NS);
 	if (client->server->setup->rest_us)
 		turns->rests_until_ns = now + client->server->setup->rest_us * 1000ull;
 }
 
+static bool others_wait(const struct server *server, const struct turns *turns)
+{
+	const struct turns *first = TAILQ_FIRST(&server->waiting);
+
+	return first && (first != turns || TAILQ_NEXT(first, entry));
+}
+
 static bool rests(const struct server *server, struct turns *turns)
 {
-	if (turns->rests_until_ns && (others_served(server, turns) < turns->long_pass ||
-				      clock_now_ns() >= turns->rests_until_ns))
+	if (turns->rests_until_ns &&
+	    ((others_served(server, turns) < turns->long_pass && !others_wait(server, turns)) ||
+	     clock_now_ns() >= turns->rests_until_ns))
 		turns->rests_until_ns = 0;
 	return turns->rests_until_ns > 0;
 }
@@ -159,12 +172,19 @@ static int64_t rest_max_ns(const struct server *server)
 	return 1000ll * (us ? us : REST_US);
 }
 
-bool timer_set(int timer, uint64_t ns)
+void timer_set(int timer, uint64_t ns)
 {
 	const struct itimerspec length = { .it_value = { .tv_sec = (time_t)(ns / 1000000000u),
 							 .tv_nsec = (long)(ns % 1000000000u) } };
 
-	return timerfd_settime(timer, 0, &length, NULL) == 0;
+	timerfd_settime(timer, 0, &length, NULL);
+}
+
+static void set_rest_timer(struct rest *rest, uint64_t now)
+{
+	timer_set(rest->timer, rest->until_ns - now);
+	rest->timed_ns = rest->until_ns;
+	rest->is_timed = true;
 }
 
 /* Until others ask again, for as long as has been worked since the last; 0: it doesn't. */
@@ -199,9 +219,10 @@ static void take_rest(struct server *server, uint64_t each_until_ns)
 		rest->until_ns = each_until_ns;
 	if (rest->until_ns <= now)
 		return;
-	/* One that was set before ends before, and is set again then. */
-	rest->is_timed = rest->is_timed || timer_set(rest->timer, rest->until_ns - now);
-	rest->is_on = rest->is_timed;
+	/* One that ends before is set again then. */
+	if (!rest->is_timed || rest->until_ns < rest->timed_ns)
+		set_rest_timer(rest, now);
+	rest->is_on = true;
 }
 
 static void timer_ready(evutil_socket_t fd, short what, void *argument)
@@ -213,10 +234,13 @@ static void timer_ready(evutil_socket_t fd, short what, void *argument)
 	(void)what;
 	if (read(fd, &times, sizeof(times)) != sizeof(times))
 		return;
-	rest->is_timed = rest->is_on && now < rest->until_ns &&
-			 timer_set(rest->timer, rest->until_ns - now);
-	if (!rest->is_on || rest->is_timed)
+	rest->is_timed = false;
+	if (!rest->is_on)
 		return;
+	if (now < rest->until_ns) {
+		set_rest_timer(rest, now);
+		return;
+	}
 	if (!rest->is_each_ones)
 		rest->is_due = false;
 	end_rest(rest, now);

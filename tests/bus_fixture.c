@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,9 +14,12 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/bus_private.h"
+#include "tests/fault.h"
 #include "tests/native.h"
 #include "tests/test.h"
 
@@ -284,4 +288,17 @@ int bus_fixture_open_how(sd_bus *client, const char *name, const struct shmb_how
 	sd_bus_message_unref(message);
 	sd_bus_message_unref(reply);
 	return rc < 0 ? rc : fd;
+}
+
+bool bus_fixture_will_retry(const struct bus *bus)
+{
+	struct pollfd timer = { .fd = bus->retry_timer, .events = POLLIN };
+	struct itimerspec left;
+	bool is_over;
+
+	fault_pause();
+	is_over = poll(&timer, 1, 0) > 0;
+	fault_resume();
+	ck_assert_int_eq(timerfd_gettime(timer.fd, &left), 0);
+	return is_over || left.it_value.tv_sec > 0 || left.it_value.tv_nsec > 0;
 }

@@ -37,6 +37,10 @@ sd_bus *bus_fixture_connect(const struct bus_fixture *fixture);
 /* Until the broker owns its name. */
 void bus_fixture_wait(sd_bus *client);
 
+struct bus;
+/* In the loop's thread: whether the broker will try again, in a while or now. */
+bool bus_fixture_will_retry(const struct bus *bus);
+
 /* A call without its arguments yet. */
 sd_bus_message *bus_fixture_new_call(sd_bus *client, const char *member);
 /* A call: 0 and maybe the reply, or the errno; *ret_text (may be NULL) is what was said. */

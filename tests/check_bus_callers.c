@@ -400,7 +400,7 @@ static void look_if_refused(struct fixture *fixture, void *argument)
 {
 	const struct bus *bus = fixture->server->bus;
 
-	*(bool *)argument = bus->told_refused && event_pending(&bus->retry, EV_TIMEOUT, NULL);
+	*(bool *)argument = bus->told_refused && bus_fixture_will_retry(bus);
 }
 
 static void await_refusal(struct bus_fixture *f)
@@ -417,11 +417,8 @@ static void await_refusal(struct bus_fixture *f)
 /* What it would do some seconds later. */
 static void ask_again(struct fixture *fixture, void *argument)
 {
-	struct event *retry = &fixture->server->bus->retry;
-
 	(void)argument;
-	event_del(retry);
-	event_active(retry, EV_TIMEOUT, 0);
+	timer_set(fixture->server->bus->retry_timer, 1);
 }
 
 START_TEST(a_name_that_the_bus_refuses_is_asked_for_until_it_is_had)

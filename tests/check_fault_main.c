@@ -188,7 +188,7 @@ static bool live(struct life *life, unsigned at, struct fault_runs *shared)
 			shared->result, status, daemon.text);
 	FAULT_EXPECT(hit.happened || (is_ready && shared->result == 0 && status == 0));
 	/* A kernel without filters has none for the broker either, and that says so. */
-	FAULT_EXPECT(same_rights || hit.call == FAULT_prctl);
+	FAULT_EXPECT(same_rights || hit.call == FAULT_prctl_filter);
 	FAULT_EXPECT(status == 0 || status == 1 || (status == 128 + SIGABRT && may_abort(&hit)));
 	FAULT_EXPECT(status == 0 || *daemon.text);
 	FAULT_EXPECT(status != 0 || is_ready);

@@ -325,6 +325,22 @@ static unsigned count_names(const char *path)
 	return count;
 }
 
+static const char *hidden_name(const char *path)
+{
+	static char name[64];
+	DIR *listing = opendir(path);
+	const struct dirent *entry;
+
+	ck_assert_ptr_nonnull(listing);
+	*name = '\0';
+	while ((entry = readdir(listing)))
+		if (strncmp(entry->d_name, NAME_RESERVED_PREFIX, strlen(NAME_RESERVED_PREFIX)) == 0)
+			snprintf(name, sizeof(name), "%.60s", entry->d_name);
+	closedir(listing);
+	ck_assert(*name);
+	return name;
+}
+
 /* A directory is there in its place, whatever is tried. */
 static int make_in_vain(struct shmb *c, const char *path, uint64_t flags)
 {
@@ -342,6 +358,10 @@ static int make_in_vain(struct shmb *c, const char *path, uint64_t flags)
 	ck_assert_int_eq(shmb_publish(c, "/h-x", 0), -EEXIST);
 	return fd;
 }
+
+#define OF_ONE_DIRECTORY(access, others)                                                           \
+	"pools: { host: { path = \"@host@\" access = \"" access "\" } " others " }\n"              \
+	"rules: ( { name = \"h\" names = \"/*\" allow = \"all\" pool = \"host\" } )\n"
 
 static const struct {
 	const char *access;
@@ -389,6 +409,39 @@ START_TEST(what_could_not_be_published_can_be_later_and_leaves_nothing_else)
 }
 END_TEST
 
+/* What has the name's hidden one has it still, and says so when it hasn't. */
+START_TEST(what_waits_to_be_published_is_not_swept_away_by_another_pool)
+{
+	char path[160], hidden[200];
+	struct fixture fixture;
+	const char *name;
+	struct shmb *c;
+
+	start(&fixture, NULL, OF_ONE_DIRECTORY("caller", ""));
+	snprintf(path, sizeof(path), "%s/h-x", fixture.host);
+	c = fixture_connect(&fixture);
+	close(make_in_vain(c, path, in_vain[_i].flags));
+	fixture_configure(&fixture, OF_ONE_DIRECTORY("caller", "other: { path = \"@host@\" }"));
+	ck_assert_int_eq(raw_reload(c), 0);
+	ck_assert_uint_eq(count_names(fixture.host), 2);
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert_msg(shmb_publish(c, "/h-x", 0) == 0, "%s", shmb_reason(c));
+	ck_assert_int_eq(shmb_unlink(c, "/h-x"), 0);
+
+	close(make_in_vain(c, path, in_vain[_i].flags));
+	name = hidden_name(fixture.host);
+	snprintf(hidden, sizeof(hidden), "%s/%s", fixture.host, name);
+	ck_assert_int_eq(unlink(hidden), 0);
+	ck_assert_int_eq(rmdir(path), 0);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(shmb_publish(c, "/h-x", SHMB_REPLACE), -ENOENT);
+		ck_assert_ptr_nonnull(strstr(shmb_reason(c), "make another"));
+	}
+	shmb_disconnect(c);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *sealed_case_of_names(void)
 {
 	TCase *tests = tcase_create("names");
@@ -403,5 +456,7 @@ TCase *sealed_case_of_names(void)
 	tcase_add_test(tests, another_pool_or_broker_of_the_same_directory_takes_none_away);
 	tcase_add_loop_test(tests, what_could_not_be_published_can_be_later_and_leaves_nothing_else,
 			    0, sizeof(in_vain) / sizeof(in_vain[0]));
+	tcase_add_loop_test(tests, what_waits_to_be_published_is_not_swept_away_by_another_pool, 0,
+			    2);
 	return tests;
 }

@@ -506,6 +506,7 @@ Suite *suite_server(void)
 	suite_add_tcase(suite, test);
 	suite_add_tcase(suite, server_case_of_limits());
 	suite_add_tcase(suite, server_case_of_turns());
+	suite_add_tcase(suite, server_case_of_doors());
 	suite_add_tcase(suite, server_case_of_passes());
 	suite_add_tcase(suite, server_case_of_monitors());
 	suite_add_tcase(suite, server_case_of_waits());

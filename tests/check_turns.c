@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +24,11 @@
 #define OTHER 1000
 #define ASKED 5	   /* of whoever is to be served beside it: its socket holds the replies */
 #define FLOOD 40   /* on each connection of the flood, or what its socket holds */
-#define BETWEEN 2u /* the other's requests between two of one's own */
+#define BETWEEN 2u /* the other's requests between two of one's own, and in a pass */
+#define PASSES 4   /* in which so many are asked: two in each, and one in which he has none */
 #define SYNC 12	   /* asked one after the other, after as many ms */
-#define REST_S 2   /* of the line, beside one who asks that slowly */
+#define LONG_S 60  /* of a rest, and of the door: longer than any test */
+#define SHORT_US 100000
 
 static const char one_pool[] =
 	"pools: { host: { path = \"@host@\" access = \"grant\" } }\n"
@@ -92,19 +95,19 @@ START_TEST(a_flood_costs_another_user_a_few_requests_at_most)
 	}
 	ck_assert_int_eq(read(done[0], &byte, 1), 1);
 
+	before = edge_count_requests(&fixture);
 	edge_hold(&hold, &fixture);
 	ck_assert_int_eq(write(go[1], &byte, 1), 1);
 	ck_assert_int_eq(read(done[0], &byte, 1), 1);
+	/* What takes longer comes last: he would have to rest for it. */
 	for (uint32_t i = 0; i < ASKED; i++)
-		ck_assert_int_eq(raw_ask(fd, i, WIRE_STATUS, ""), 0);
+		ck_assert_int_eq(raw_ask(fd, i, i + 1 < ASKED ? WIRE_STAT : WIRE_STATUS, ""), 0);
 	edge_let_go(&hold);
 
-	before = edge_next_count(fd, 0, "requests");
-	for (uint32_t i = 1; i < ASKED; i++, before = now) {
-		now = edge_next_count(fd, i, "requests");
-		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
-			      now - before);
-	}
+	for (uint32_t i = 0; i + 1 < ASKED; i++)
+		raw_status(fd, i);
+	now = edge_next_count(fd, ASKED - 1, "requests") - before;
+	ck_assert_msg(now <= ASKED + BETWEEN * PASSES, "%lu requests in all", now);
 	close(go[1]);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
@@ -186,29 +189,13 @@ static void look_at_line(struct fixture *fixture, void *argument)
 			line->bytes += (size_t)bytes;
 }
 
-static void count_requests(struct fixture *fixture, void *argument)
-{
-	*(unsigned long *)argument = server_broker(fixture->server)->counters.requests;
-}
-
-/* One that takes no time; how many there have been by now, of whomever. */
-static unsigned long ask_and_count(struct fixture *fixture, int fd, uint32_t serial)
-{
-	unsigned long count;
-
-	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STAT, "none"), 0);
-	ck_assert_int_eq(raw_status(fd, serial), ENOENT);
-	fixture_call(fixture, count_requests, &count);
-	return count;
-}
-
 /* It rests, with more than is to be served of it. */
 static void await_rest(struct fixture *fixture, int fd, uint32_t *serial)
 {
 	struct line line;
 
 	do {
-		ask_and_count(fixture, fd, (*serial)++);
+		edge_ask_and_count(fixture, fd, (*serial)++);
 		do {
 			fixture_call(fixture, look_at_line, &line);
 		} while (line.rests && line.bytes < 4 * SYNC * sizeof(struct wire_request));
@@ -240,22 +227,44 @@ START_TEST(who_is_in_line_rests_until_another_asks_again)
 	TEST_NEEDS(test_is_root(), "other users take root");
 	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
 	fixture_start(&fixture,
-		      &(struct fixture_how){ .config = one_pool, .rest_us = REST_S * 1000000 });
+		      &(struct fixture_how){ .config = one_pool, .rest_us = LONG_S * 1000000 });
 	flooder.socket = fixture.socket;
 	flooder.go = go[0];
 	fd = raw_greeted(fixture.socket);
 	pid = start_flood(&flooder, go, flood_on);
 	await_rest(&fixture, fd, &serial);
-	first = before = ask_and_count(&fixture, fd, serial++);
+	first = before = edge_ask_and_count(&fixture, fd, serial++);
 	for (int i = 0; i < SYNC; i++, before = now) {
 		usleep(1000 * (unsigned)i);
-		now = ask_and_count(&fixture, fd, serial++);
+		now = edge_ask_and_count(&fixture, fd, serial++);
 		ck_assert_msg(now - before <= 1 + BETWEEN, "%lu requests between two",
 			      now - before);
 	}
 	ck_assert_msg(now - first <= SYNC + 2 * SYNC / 3 + BETWEEN, "%lu requests in all",
 		      now - first);
-	/* And goes on when nobody does. */
+	end_flood(pid, go);
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+START_TEST(who_is_in_line_goes_on_when_nobody_asks)
+{
+	struct fixture fixture;
+	struct flood flooder = { .connections = floods[_i].connections,
+				 .operation = floods[_i].operation };
+	uint32_t serial = 0;
+	int go[2], fd;
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool, .rest_us = SHORT_US });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	fd = raw_greeted(fixture.socket);
+	pid = start_flood(&flooder, go, flood_on);
+	await_rest(&fixture, fd, &serial);
 	line_after(&fixture, 1000);
 	end_flood(pid, go);
 	close(fd);
@@ -288,18 +297,54 @@ START_TEST(after_what_takes_long_others_are_served_first)
 	TEST_NEEDS(test_is_root(), "other users take root");
 	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
 	fixture_start(&fixture,
-		      &(struct fixture_how){ .config = one_pool, .rest_us = REST_S * 1000000 });
+		      &(struct fixture_how){ .config = one_pool, .rest_us = LONG_S * 1000000 });
 	flooder.socket = fixture.socket;
 	flooder.go = go[0];
 	fd = raw_greeted(fixture.socket);
 	pid = start_flood(&flooder, go, ask_long);
 	line_after(&fixture, 1000);
-	first = ask_and_count(&fixture, fd, serial++);
+	first = edge_ask_and_count(&fixture, fd, serial++);
 	for (unsigned long i = 1; i < SYNC; i++) {
 		usleep(1000);
-		ck_assert_uint_eq(ask_and_count(&fixture, fd, serial++), first + i);
+		ck_assert_uint_eq(edge_ask_and_count(&fixture, fd, serial++), first + i);
 	}
+	/* He hears no more, and ends without. */
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	close(go[0]);
+	close(go[1]);
+	close(fd);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+/* Others who are in line are no less there. */
+START_TEST(after_what_takes_long_a_line_of_others_is_served_first)
+{
+	struct fixture fixture;
+	struct flood flooder = { .connections = 8, .operation = WIRE_STAT };
+	struct line before, now;
+	uint32_t serial = 0;
+	int go[2], fd;
+	pid_t pid;
+
+	TEST_NEEDS(test_is_root(), "other users take root");
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	fixture_start(&fixture,
+		      &(struct fixture_how){ .config = one_pool, .rest_us = LONG_S * 1000000 });
+	flooder.socket = fixture.socket;
+	flooder.go = go[0];
+	fd = raw_greeted(fixture.socket);
+	pid = start_flood(&flooder, go, flood_on);
 	line_after(&fixture, 1000);
+	/* The second of two that take long comes when he has to rest for the first. */
+	ck_assert_int_eq(raw_ask(fd, serial++, WIRE_STATUS, ""), 0);
+	edge_next_count(fd, 0, "requests");
+	fixture_call(&fixture, look_at_line, &before);
+	ck_assert_int_eq(raw_ask(fd, serial++, WIRE_STATUS, ""), 0);
+	now = line_after(&fixture, 1000);
+	ck_assert_uint_ge(now.requests - before.requests, 1000);
+	ck_assert_int_lt(recv(fd, &(char){ 0 }, 1, MSG_PEEK | MSG_DONTWAIT), 0);
 	end_flood(pid, go);
 	close(fd);
 	fixture_stop(&fixture);
@@ -329,8 +374,6 @@ START_TEST(who_is_alone_does_not_rest)
 END_TEST
 
 #define WAITING 40
-#define CONTEXTS 20
-#define VISITORS 4 /* of each context */
 
 static void count_waits(struct fixture *fixture, void *argument)
 {
@@ -389,151 +432,6 @@ START_TEST(who_waits_for_one_name_is_answered_one_in_a_pass)
 }
 END_TEST
 
-struct doors {
-	char socket[CONTEXTS + 1][160];
-	int fd[CONTEXTS * VISITORS + 1];
-	struct passes passes;
-	unsigned position; /* of who came by the main socket, among those who were let in */
-};
-
-/* In the loop's thread: it finds all of them at once. The last comes by the main socket. */
-static void come_to_all(struct fixture *fixture, void *argument)
-{
-	struct doors *doors = argument;
-
-	doors->passes.first = fixture->server->pass;
-	for (int i = 0; i <= CONTEXTS * VISITORS; i++)
-		doors->fd[i] = raw_connect(doors->socket[i / VISITORS]);
-}
-
-/* Who was let in last is the first of the list. */
-static void look_who_was_first(struct fixture *fixture, void *argument)
-{
-	struct doors *doors = argument;
-	struct client *client;
-
-	doors->passes.last = fixture->server->pass;
-	doors->position = CONTEXTS * VISITORS + 1;
-	LIST_FOREACH (client, &fixture->server->clients, entry) {
-		if (!client->caller.context)
-			break;
-		doors->position--;
-	}
-}
-
-START_TEST(one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn)
-{
-	const struct shmb_context how = { .app = "org.example.one" };
-	struct fixture fixture;
-	char directory[128];
-	struct doors doors;
-	int hold[CONTEXTS];
-	struct shmb *c;
-
-	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
-	c = fixture_connect(&fixture);
-	for (int i = 0; i < CONTEXTS; i++) {
-		hold[i] = shmb_create_context(c, &how, sizeof(how), directory, sizeof(directory));
-		ck_assert_msg(hold[i] >= 0, "%s", shmb_reason(c));
-		snprintf(doors.socket[i], sizeof(doors.socket[i]), "%s/socket", directory);
-	}
-	snprintf(doors.socket[CONTEXTS], sizeof(doors.socket[0]), "%s", fixture.socket);
-	fixture_call(&fixture, come_to_all, &doors);
-	for (int i = 0; i <= CONTEXTS * VISITORS; i++)
-		ck_assert_int_eq(raw_welcome(doors.fd[i], NULL, 0), 0);
-	fixture_call(&fixture, look_who_was_first, &doors);
-	ck_assert_uint_ge(doors.passes.last - doors.passes.first, CONTEXTS * VISITORS);
-	ck_assert_uint_le(doors.position, CONTEXTS + 1);
-	for (int i = 0; i <= CONTEXTS * VISITORS; i++)
-		close(doors.fd[i]);
-	for (int i = 0; i < CONTEXTS; i++)
-		close(hold[i]);
-	shmb_disconnect(c);
-	fixture_stop(&fixture);
-}
-END_TEST
-
-#define AT_DOOR 40
-#define CLOSED_S 2
-
-/* As another user, whose connections are not waited for. */
-static int come(void *argument)
-{
-	const struct flood *flood = argument;
-	char byte = 0;
-
-	for (unsigned i = 0; i < flood->connections; i++)
-		if (raw_connect(flood->socket) < 0)
-			return 1;
-	if (write(flood->done, &byte, 1) != 1)
-		return 2;
-	return read(flood->go, &byte, 1) == 0 ? 0 : 3;
-}
-
-static void count_clients(struct fixture *fixture, void *argument)
-{
-	unsigned *count = argument;
-	const struct client *client;
-
-	*count = 0;
-	LIST_FOREACH (client, &fixture->server->clients, entry)
-		++*count;
-}
-
-START_TEST(nobody_is_let_in_while_others_are_served_and_all_are_when_not)
-{
-	struct flood flooder = { .connections = AT_DOOR };
-	int go[2], done[2], fd, status;
-	unsigned before, now;
-	struct fixture fixture;
-	uint32_t serial = 0;
-	char byte;
-	pid_t pid;
-
-	TEST_NEEDS(test_is_root(), "other users take root");
-	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(done, O_CLOEXEC), 0);
-	fixture_start(&fixture,
-		      &(struct fixture_how){ .config = one_pool, .closed_us = CLOSED_S * 1000000 });
-	flooder.socket = fixture.socket;
-	flooder.go = go[0];
-	flooder.done = done[1];
-	fd = raw_greeted(fixture.socket);
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		close(go[1]);
-		_exit(setgid(OTHER) < 0 || setuid(OTHER) < 0 ? 9 : come(&flooder));
-	}
-	/* One of them is let in, and somebody else is served: they have to wait. */
-	do {
-		ask_and_count(&fixture, fd, serial++);
-		fixture_call(&fixture, count_clients, &before);
-	} while (before < 2);
-	ask_and_count(&fixture, fd, serial++);
-	fixture_call(&fixture, count_clients, &before);
-	ck_assert_int_eq(read(done[0], &byte, 1), 1);
-	for (int i = 0; i < SYNC; i++) {
-		ask_and_count(&fixture, fd, serial++);
-		fixture_call(&fixture, count_clients, &now);
-		ck_assert_uint_eq(now, before);
-		usleep(1000);
-	}
-	/* The first of them waits for the door to open, the others for nothing. */
-	do {
-		fixture_call(&fixture, count_clients, &now);
-	} while (now < 1 + AT_DOOR);
-	close(go[1]);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_int_eq(status, 0);
-	close(fd);
-	close(go[0]);
-	close(done[0]);
-	close(done[1]);
-	fixture_stop(&fixture);
-}
-END_TEST
-
 TCase *server_case_of_turns(void)
 {
 	TCase *test = tcase_create("turns");
@@ -543,11 +441,12 @@ TCase *server_case_of_turns(void)
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_loop_test(test, who_is_in_line_rests_until_another_asks_again, 0,
 			    sizeof(floods) / sizeof(floods[0]));
+	tcase_add_loop_test(test, who_is_in_line_goes_on_when_nobody_asks, 0,
+			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, after_what_takes_long_others_are_served_first);
+	tcase_add_test(test, after_what_takes_long_a_line_of_others_is_served_first);
 	tcase_add_loop_test(test, who_is_alone_does_not_rest, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);
-	tcase_add_test(test, nobody_is_let_in_while_others_are_served_and_all_are_when_not);
-	tcase_add_test(test, one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn);
 	return test;
 }

@@ -2,6 +2,7 @@
 /* Connections of a broker under test: see edge.h. */
 #include "tests/edge.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/broker_private.h"
 #include "tests/raw_client.h"
 #include "tests/test.h"
 
@@ -120,4 +122,24 @@ unsigned long edge_next_count(int fd, uint32_t serial, const char *field)
 			    (size_t)size);
 	ck_assert_ptr_nonnull(at);
 	return strtoul(at + size, NULL, 10);
+}
+
+static void count_requests(struct fixture *fixture, void *argument)
+{
+	*(unsigned long *)argument = server_broker(fixture->server)->counters.requests;
+}
+
+unsigned long edge_count_requests(struct fixture *fixture)
+{
+	unsigned long count;
+
+	fixture_call(fixture, count_requests, &count);
+	return count;
+}
+
+unsigned long edge_ask_and_count(struct fixture *fixture, int fd, uint32_t serial)
+{
+	ck_assert_int_eq(raw_ask(fd, serial, WIRE_STAT, "none"), 0);
+	ck_assert_int_eq(raw_status(fd, serial), ENOENT);
+	return edge_count_requests(fixture);
 }

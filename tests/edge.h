@@ -33,10 +33,17 @@ void edge_let_go(struct edge_hold *hold);
 /* A number of the next reply, which is one to WIRE_STATUS. */
 unsigned long edge_next_count(int fd, uint32_t serial, const char *field);
 
+/* How many requests there have been, of whomever. */
+unsigned long edge_count_requests(struct fixture *fixture);
+/* The same, after one that takes no time. */
+unsigned long edge_ask_and_count(struct fixture *fixture, int fd, uint32_t serial);
+
 /* The tests of check_server_limits.c. */
 TCase *server_case_of_limits(void);
 /* Of check_turns.c. */
 TCase *server_case_of_turns(void);
+/* Of check_doors.c. */
+TCase *server_case_of_doors(void);
 /* Of check_passes.c. */
 TCase *server_case_of_passes(void);
 /* Of check_monitor.c, check_wait.c and check_reserve.c. */

@@ -26,6 +26,7 @@ FAULT_OTHERS("can't fail, or fails where there is nothing to be done",
 	     "puts pthread_mutex_trylock pthread_mutex_unlock pthread_setcancelstate signal "
 	     "sigprocmask umask unsetenv")
 FAULT_OTHERS("reads what was just written to a memfd of its own", "pread")
+FAULT_OTHERS("can't fail for a timer of one's own", "timerfd_settime")
 FAULT_OTHERS("ends the process", "__stack_chk_fail _exit abort exit")
 FAULT_OTHERS("the loop: what it calls is libevent's own", "event_base_loop")
 FAULT_OTHERS("a lock that nobody holds for long", "pthread_mutex_clocklock")

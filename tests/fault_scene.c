@@ -121,9 +121,9 @@ void scene_hasten(struct fixture *fixture, void *argument)
 	FAULT_EXPECT(!server->paused || event_pending(server->resume_event, EV_TIMEOUT, NULL));
 	if (server->paused)
 		event_active(server->resume_event, EV_TIMEOUT, 0);
-	FAULT_EXPECT(!bus || bus->sd || event_pending(&bus->retry, EV_TIMEOUT, NULL));
+	FAULT_EXPECT(!bus || bus->sd || bus_fixture_will_retry(bus));
 	if (bus && !bus->sd)
-		event_active(&bus->retry, EV_TIMEOUT, 0);
+		timer_set(bus->retry_timer, 1);
 }
 
 /* As main's does. */

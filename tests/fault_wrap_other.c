@@ -14,6 +14,7 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -77,9 +78,6 @@ FAULT_WRAP_INT(epoll_ctl, (int epoll, int operation, int fd, struct epoll_event 
 	       (epoll, operation, fd, event))
 FAULT_WRAP_INT(eventfd, (unsigned value, int flags), (value, flags))
 FAULT_WRAP_INT(timerfd_create, (clockid_t clock, int flags), (clock, flags))
-FAULT_WRAP_INT(timerfd_settime,
-	       (int fd, int flags, const struct itimerspec *value, struct itimerspec *ret),
-	       (fd, flags, value, ret))
 FAULT_WRAP_INT(inotify_init1, (int flags), (flags))
 FAULT_WRAP_INT(inotify_add_watch, (int fd, const char *path, uint32_t mask), (fd, path, mask))
 FAULT_WRAP_INT(nanosleep, (const struct timespec *wanted, struct timespec *left), (wanted, left))
@@ -127,9 +125,19 @@ FAULT_WRAP_ERROR(getgrnam_r,
  * As of those that take what they need of more: the kernel's calls have so many arguments, in
  * registers but for the last, and the tail that a caller doesn't pass is nobody's to look at.
  */
-FAULT_WRAP_INT(prctl,
-	       (int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d),
-	       (operation, a, b, c, d))
+FAULT_NAMES(int, prctl,
+	    (int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d));
+int __wrap_prctl(int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+	int error = fault_due(operation == PR_SET_SECCOMP ? FAULT_prctl_filter : FAULT_prctl,
+			      FAULT_FROM);
+
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	return __real_prctl(operation, a, b, c, d);
+}
 
 /* As of setfsuid(2): it can't say that it has failed, but the next one shows it. */
 static bool keeps_quiet(long number)

@@ -42,6 +42,41 @@ DIR *directory_list(int directory)
 	return listing;
 }
 
+/*
+ * An ordinary user's broker has no right beyond the permission bits, but owns what
+ * it made: so it lends itself the bits for the moment of opening.
+ */
+int directory_open_own(int dir, int writable, const char *name, int flags)
+{
+	_cleanup_close_ int path = -EBADF;
+	char link[32];
+	struct stat st;
+	int fd;
+
+	path = openat(writable, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (path < 0)
+		return -errno;
+	if (fstat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_uid != geteuid())
+		return -EACCES;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
+	if (chmod(link, (st.st_mode & 07777) | 0600) < 0)
+		return -errno;
+	fd = openat(dir, name, flags);
+	if (fd < 0)
+		fd = -errno;
+	if (chmod(link, st.st_mode & 07777) < 0) {
+		int error = -errno;
+
+		fd_close(fd);
+		return error;
+	}
+	return fd;
+}
+
 static bool is_hidden(int directory, const char *name)
 {
 	(void)directory;
@@ -51,6 +86,7 @@ static bool is_hidden(int directory, const char *name)
 /* And no broker has it, to publish it or to try again. What can't be opened has none of ours. */
 static bool is_nobodys(int directory, const char *name)
 {
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 
@@ -58,7 +94,9 @@ static bool is_nobodys(int directory, const char *name)
 		return false;
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
 		return true;
-	fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	fd = openat(directory, name, flags);
+	if (fd < 0 && errno == EACCES)
+		fd = directory_open_own(directory, directory, name, flags);
 	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 

@@ -15,7 +15,16 @@ DIR *directory_list(int directory);
 /* Removes a name, whatever it is; a directory only if it is empty. 0 or an errno. */
 int directory_unlink(int directory, const char *name);
 
-/* Removes what an interrupted replace left behind: names with the reserved prefix. */
+/*
+ * For one who has no more rights than others: opens what he owns, whatever its permission bits are.
+ * `dir` and `writable` are twins, or the same. A descriptor or -errno; -EACCES: it isn't his.
+ */
+int directory_open_own(int dir, int writable, const char *name, int flags);
+
+/*
+ * Removes what an interrupted replace left behind: names with the reserved prefix that no broker
+ * has locked.
+ */
 void directory_sweep(int directory);
 
 /* Of an object that hasn't got its size yet. */

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/directory.h"
 #include "daemon/fd.h"
 #include "daemon/object_private.h"
 #include "proto/protocol.h"
@@ -109,41 +110,6 @@ int object_act_as(const struct object_env *env, const struct instance *instance,
 	return -error == EOPNOTSUPP ? EOPNOTSUPP : EACCES;
 }
 
-/*
- * An ordinary user's broker has no right beyond the permission bits, but owns what
- * it made: so it lends itself the bits for the moment of opening.
- */
-static int open_own_regardless(int dir, int writable, const char *name, int flags)
-{
-	_cleanup_close_ int path = -EBADF;
-	char link[32];
-	struct stat st;
-	int fd;
-
-	path = openat(writable, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (path < 0)
-		return -errno;
-	if (fstat(path, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_uid != geteuid())
-		return -EACCES;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
-	if (chmod(link, (st.st_mode & 07777) | 0600) < 0)
-		return -errno;
-	fd = openat(dir, name, flags);
-	if (fd < 0)
-		fd = -errno;
-	if (chmod(link, st.st_mode & 07777) < 0) {
-		int error = -errno;
-
-		fd_close(fd);
-		return error;
-	}
-	return fd;
-}
-
 int object_open_own(const struct object_env *env, const struct instance *instance, int dir,
 		    const char *name, int flags)
 {
@@ -154,7 +120,7 @@ int object_open_own(const struct object_env *env, const struct instance *instanc
 	if (fd >= 0)
 		return fd;
 	if (errno == EACCES && env->self->uid != 0)
-		return open_own_regardless(dir, instance->writable, name, flags);
+		return directory_open_own(dir, instance->writable, name, flags);
 	return -errno;
 }
 

@@ -318,39 +318,6 @@ START_TEST(after_what_takes_long_others_are_served_first)
 }
 END_TEST
 
-/* Others who are in line are no less there. */
-START_TEST(after_what_takes_long_a_line_of_others_is_served_first)
-{
-	struct fixture fixture;
-	struct flood flooder = { .connections = 8, .operation = WIRE_STAT };
-	struct line before, now;
-	uint32_t serial = 0;
-	int go[2], fd;
-	pid_t pid;
-
-	TEST_NEEDS(test_is_root(), "other users take root");
-	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
-	fixture_start(&fixture,
-		      &(struct fixture_how){ .config = one_pool, .rest_us = LONG_S * 1000000 });
-	flooder.socket = fixture.socket;
-	flooder.go = go[0];
-	fd = raw_greeted(fixture.socket);
-	pid = start_flood(&flooder, go, flood_on);
-	line_after(&fixture, 1000);
-	/* The second of two that take long comes when he has to rest for the first. */
-	ck_assert_int_eq(raw_ask(fd, serial++, WIRE_STATUS, ""), 0);
-	edge_next_count(fd, 0, "requests");
-	fixture_call(&fixture, look_at_line, &before);
-	ck_assert_int_eq(raw_ask(fd, serial++, WIRE_STATUS, ""), 0);
-	now = line_after(&fixture, 1000);
-	ck_assert_uint_ge(now.requests - before.requests, 1000);
-	ck_assert_int_lt(recv(fd, &(char){ 0 }, 1, MSG_PEEK | MSG_DONTWAIT), 0);
-	end_flood(pid, go);
-	close(fd);
-	fixture_stop(&fixture);
-}
-END_TEST
-
 START_TEST(who_is_alone_does_not_rest)
 {
 	struct fixture fixture;
@@ -444,7 +411,6 @@ TCase *server_case_of_turns(void)
 	tcase_add_loop_test(test, who_is_in_line_goes_on_when_nobody_asks, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, after_what_takes_long_others_are_served_first);
-	tcase_add_test(test, after_what_takes_long_a_line_of_others_is_served_first);
 	tcase_add_loop_test(test, who_is_alone_does_not_rest, 0,
 			    sizeof(floods) / sizeof(floods[0]));
 	tcase_add_test(test, who_waits_for_one_name_is_answered_one_in_a_pass);

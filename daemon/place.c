@@ -24,7 +24,8 @@
 #define TEMPORARY_PREFIX ".shmbroker-"
 #define LOCK_NAME TEMPORARY_PREFIX "lock"
 #define TEMPORARY_SIZE (sizeof(TEMPORARY_PREFIX) + 16) /* with its terminator */
-#define BACKLOG 4096				       /* the kernel takes somaxconn if less */
+/* More wait in connect(2), each in his turn: who floods it is no further ahead of the others. */
+#define BACKLOG 64
 #define ATTEMPTS 16 /* somebody else changes the same name each time: not for ever */
 
 static int check_directory(int fd, enum place_kind kind)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Who is let in when: a case of the suite "server". */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,6 +214,44 @@ START_TEST(the_door_opens_again)
 }
 END_TEST
 
+#define QUEUE 64 /* and the kernel lets one more be */
+
+static int connect_at_once(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
+	ck_assert_int_ge(fd, 0);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	ck_assert_int_eq(errno, EAGAIN);
+	close(fd);
+	return -EAGAIN;
+}
+
+/* However many somebody has come with, no more than that are let in before who comes next. */
+START_TEST(few_wait_at_the_door)
+{
+	struct fixture fixture;
+	struct edge_hold hold;
+	int fd[2 * QUEUE];
+	unsigned count = 0;
+
+	fixture_start(&fixture, &(struct fixture_how){ .config = one_pool });
+	edge_hold(&hold, &fixture);
+	while (count < 2 * QUEUE && (fd[count] = connect_at_once(fixture.socket)) >= 0)
+		count++;
+	ck_assert_uint_le(count, QUEUE + 1);
+	ck_assert_uint_ge(count, QUEUE);
+	edge_let_go(&hold);
+	edge_expect_served(&fixture, NULL);
+	while (count > 0)
+		close(fd[--count]);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 TCase *server_case_of_doors(void)
 {
 	TCase *test = tcase_create("doors");
@@ -219,5 +260,6 @@ TCase *server_case_of_doors(void)
 	tcase_add_test(test, one_is_let_in_in_a_pass_by_whichever_door_and_each_door_has_its_turn);
 	tcase_add_test(test, nobody_is_let_in_while_others_are_served);
 	tcase_add_test(test, the_door_opens_again);
+	tcase_add_test(test, few_wait_at_the_door);
 	return test;
 }

@@ -83,7 +83,10 @@ static bool is_hidden(int directory, const char *name)
 	return strncmp(name, NAME_RESERVED_PREFIX, sizeof(NAME_RESERVED_PREFIX) - 1) == 0;
 }
 
-/* And no broker has it, to publish it or to try again. What can't be opened has none of ours. */
+/*
+ * And no broker has it locked, to publish it or to try again. Where that can't be told for want of
+ * memory or descriptors it stays; what nobody lets us open was never ours.
+ */
 static bool is_nobodys(int directory, const char *name)
 {
 	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
@@ -95,8 +98,11 @@ static bool is_nobodys(int directory, const char *name)
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
 		return true;
 	fd = openat(directory, name, flags);
-	if (fd < 0 && errno == EACCES)
-		fd = directory_open_own(directory, directory, name, flags);
+	if (fd < 0)
+		fd = errno == EACCES ? directory_open_own(directory, directory, name, flags)
+				     : -errno;
+	if (fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE)
+		return false;
 	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 

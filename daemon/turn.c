@@ -116,7 +116,8 @@ void turn_took(struct client *client, uint64_t begin_ns)
 
 	turns->left = 0;
 	/* Nobody is to wait for who has to. */
-	client->server->rest.is_due = false;
+	if (client->server->served_turns == turns)
+		client->server->rest.is_due = false;
 	turns->long_pass = client->server->pass;
 	turns->rests_until_ns = now + (length < REST_MOST_NS ? length : REST_MOST_NS);
 	if (client->server->setup->rest_us)

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@
 #define FLOOD 40   /* on each connection of the flood, or what its socket holds */
 #define BETWEEN 2u /* the other's requests between two of one's own, and in a pass */
 #define PASSES 4   /* in which so many are asked: two in each, and one in which he has none */
-#define SYNC 12	   /* asked one after the other, after as many ms */
+#define SYNC 9	   /* asked one after the other, after as many ms */
 #define LONG_S 60  /* of a rest, and of the door: longer than any test */
 #define SHORT_US 100000
 
@@ -168,7 +169,7 @@ static void end_flood(pid_t pid, const int *go)
 
 struct line {
 	bool rests, has_rested;
-	size_t bytes; /* that wait in it */
+	size_t bytes, unread; /* that wait in it, and of answers */
 	uint64_t requests;
 };
 
@@ -177,7 +178,7 @@ static void look_at_line(struct fixture *fixture, void *argument)
 	struct server *server = fixture->server;
 	struct line *line = argument;
 	struct client *client;
-	int bytes;
+	int bytes, unread;
 
 	*line = (struct line){
 		.rests = server->rest.is_on && !TAILQ_EMPTY(&server->waiting),
@@ -185,11 +186,14 @@ static void look_at_line(struct fixture *fixture, void *argument)
 		.requests = server_broker(server)->counters.requests,
 	};
 	LIST_FOREACH (client, &server->clients, entry)
-		if (client->turn.waits && ioctl(client->fd, FIONREAD, &bytes) == 0)
+		if (client->turn.waits && ioctl(client->fd, FIONREAD, &bytes) == 0 &&
+		    ioctl(client->fd, SIOCOUTQ, &unread) == 0) {
 			line->bytes += (size_t)bytes;
+			line->unread += (size_t)unread;
+		}
 }
 
-/* It rests, with more than is to be served of it. */
+/* It rests, with more than is to be served of it, and room for the answers to that. */
 static void await_rest(struct fixture *fixture, int fd, uint32_t *serial)
 {
 	struct line line;
@@ -198,7 +202,8 @@ static void await_rest(struct fixture *fixture, int fd, uint32_t *serial)
 		edge_ask_and_count(fixture, fd, (*serial)++);
 		do {
 			fixture_call(fixture, look_at_line, &line);
-		} while (line.rests && line.bytes < 4 * SYNC * sizeof(struct wire_request));
+		} while (line.rests &&
+			 (line.bytes < 4 * SYNC * sizeof(struct wire_request) || line.unread > 0));
 	} while (!line.rests);
 }
 

@@ -540,13 +540,14 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 	}
 	if (!caller)
 		caller = caller_new(bus, sender);
-	if (!caller)
+	if (!caller) {
 		bus_fail(bus, call->message, ENOMEM, no_memory, strlen(no_memory));
-	else if (caller->state == BUS_CALLER_IDLE && caller->call_count == 0) {
+	} else if (caller->state == BUS_CALLER_IDLE && caller->call_count == 0) {
 		turn_served(bus->server, quota_turns(&caller->caller.charge));
 		handle(caller, call);
-	} else
+	} else {
 		enqueue(caller, call);
+	}
 }
 
 void bus_caller_gone(struct bus *bus, const char *name)

@@ -125,8 +125,7 @@ void bus_caller_call(struct bus *bus, const char *sender, struct bus_call *call)
 void bus_caller_gone(struct bus *bus, const char *name);
 void bus_callers_free(struct bus *bus);
 
-/* bus_credentials.c: 0 or -errno, also when something is missing without which nobody is anybody.
- */
+/* bus_credentials.c: 0 or -errno, also where that is missing without which nobody is anybody. */
 int bus_read_credentials(sd_bus_message *message, struct peer_credentials *ret);
 
 /* bus_parse.c: the vtable, and what comes before it. */

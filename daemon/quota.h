@@ -42,15 +42,14 @@ struct turn {
  * Those that have more to ask wait in line.
  */
 struct turns {
-	uint64_t pass;	      /* that `left` speaks of */
-	unsigned left;	      /* requests that he still has in it */
-	uint64_t last;	      /* pass in which somebody of his line was served */
-	unsigned passed_over; /* for others, since then */
-	uint64_t
-		rests_until_ns; /* and none is served until then, if others were; 0: doesn't rest */
-	uint64_t long_pass;	/* pass since which they were */
-	uint64_t next_look;	/* not before this pass: whether one of his asks ahead */
-	uint64_t calls_pass;	/* on the bus, likewise */
+	uint64_t pass;		 /* that `left` speaks of */
+	unsigned left;		 /* requests that he still has in it */
+	uint64_t last;		 /* pass in which somebody of his line was served */
+	unsigned passed_over;	 /* for others, since then */
+	uint64_t rests_until_ns; /* while others are served; 0: he doesn't */
+	uint64_t long_pass;	 /* pass since which they were */
+	uint64_t next_look;	 /* not before this pass: whether one of his asks ahead */
+	uint64_t calls_pass;	 /* on the bus, likewise */
 	unsigned calls_left;
 	TAILQ_HEAD(, turn) waiting;
 	TAILQ_ENTRY(turns) entry; /* of the users of whom somebody waits */

@@ -85,8 +85,7 @@ struct door {
 	uint64_t closed_until_ns;
 	int timer;
 	struct event *event;
-	bool is_timed; /* the timer is set: the loop may wait, although somebody waits at the door
-			*/
+	bool is_timed; /* the timer is set: the loop may wait, although somebody is there */
 };
 
 struct server {
@@ -179,8 +178,8 @@ void turn_served(struct server *server, const struct turns *turns);
 /* Serves one connection of each user who has some in line; there are such. */
 void turns_go_on(struct server *server);
 int turns_init(struct server *server); /* 0 or -errno */
+void turns_free(struct server *server);
 /* A timerfd, for once. */
 void timer_set(int timer, uint64_t ns);
-void turns_free(struct server *server);
 
 #endif

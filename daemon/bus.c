@@ -9,13 +9,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 #include <syslog.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "daemon/bus_private.h"
-#include "daemon/fd.h"
 #include "daemon/log.h"
 #include "daemon/server_private.h"
 
@@ -36,8 +33,7 @@ bool bus_is_full(const struct bus *bus)
 
 static void retry_later(struct bus *bus)
 {
-	/* A descriptor: setting it takes no memory. */
-	timer_set(bus->retry_timer, bus->delay_ms * UINT64_C(1000000));
+	timer_set(&bus->retry, bus->delay_ms * UINT64_C(1000000));
 	bus->delay_ms = bus->delay_ms * 2 < DELAY_MAX_MS ? bus->delay_ms * 2 : DELAY_MAX_MS;
 }
 
@@ -313,11 +309,10 @@ static void connect_bus(struct bus *bus)
 static void retry(evutil_socket_t fd, short what, void *argument)
 {
 	struct bus *bus = argument;
-	uint64_t times;
 	int error;
 
 	(void)what;
-	if (read(fd, &times, sizeof(times)) != sizeof(times))
+	if (!timer_is_over(fd))
 		return;
 	if (!bus->sd) {
 		connect_bus(bus);
@@ -342,18 +337,15 @@ int bus_new(struct bus **ret, struct server *server, const char *address)
 	bus->delay_ms = DELAY_FIRST_MS;
 	bus->address = strdup(address);
 	bus->reply.body = malloc(REPLY_BODY_MAX);
-	bus->retry_timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	event_assign(&bus->event, server->base, -1, 0, turn, bus);
-	evtimer_assign(&bus->timer, server->base, turn, bus);
-	event_assign(&bus->retry, server->base, bus->retry_timer, EV_READ | EV_PERSIST, retry, bus);
-	if (!bus->address || !bus->reply.body || bus->retry_timer < 0 ||
-	    event_add(&bus->retry, NULL) < 0) {
-		fd_close(bus->retry_timer);
+	if (!bus->address || !bus->reply.body ||
+	    timer_init(&bus->retry, server->base, retry, bus) < 0) {
 		free(bus->address);
 		free(bus->reply.body);
 		free(bus);
 		return -ENOMEM;
 	}
+	event_assign(&bus->event, server->base, -1, 0, turn, bus);
+	evtimer_assign(&bus->timer, server->base, turn, bus);
 	connect_bus(bus);
 	*ret = bus;
 	return 0;
@@ -364,8 +356,7 @@ void bus_free(struct bus *bus)
 	if (!bus)
 		return;
 	disconnect(bus);
-	event_del(&bus->retry);
-	fd_close(bus->retry_timer);
+	timer_done(&bus->retry);
 	reply_reset(&bus->reply);
 	free(bus->reply.body);
 	free(bus->address);

@@ -17,6 +17,7 @@
 #include "daemon/hash.h"
 #include "daemon/notify.h"
 #include "daemon/server.h"
+#include "daemon/timer.h"
 
 #define BUS_NAME "org.shmbroker.Broker1"
 #define BUS_PATH "/org/shmbroker/Broker1"
@@ -97,8 +98,7 @@ struct bus {
 	short watched;		   /* EV_ flags; 0: not watched */
 	struct event event, timer; /* of sd */
 	bool timer_set;
-	int retry_timer;
-	struct event retry;
+	struct timer retry;
 	unsigned delay_ms;		   /* of the next try */
 	struct bus_caller *callers;	   /* a hash by unique name */
 	unsigned asking;		   /* callers that aren't known yet */

@@ -8,8 +8,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "daemon/clock.h"
 #include "daemon/fd.h"
@@ -110,7 +108,7 @@ static bool is_closed(struct server *server)
 	if (now >= door->closed_until_ns)
 		return false;
 	if (!door->is_timed)
-		timer_set(door->timer, door->closed_until_ns - now);
+		timer_set(&door->timer, door->closed_until_ns - now);
 	door->is_timed = true;
 	return true;
 }
@@ -118,10 +116,9 @@ static bool is_closed(struct server *server)
 static void door_opens(evutil_socket_t fd, short what, void *argument)
 {
 	struct server *server = argument;
-	uint64_t times;
 
 	(void)what;
-	if (read(fd, &times, sizeof(times)) == sizeof(times))
+	if (timer_is_over(fd))
 		server->door.is_timed = false;
 }
 
@@ -187,22 +184,8 @@ void listeners_go_on(struct server *server)
 
 int listeners_init(struct server *server)
 {
-	struct door *door = &server->door;
-
-	TAILQ_INIT(&door->waiting);
-	door->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (door->timer < 0)
-		return -errno;
-	door->event = event_new(server->base, door->timer, EV_READ | EV_PERSIST, door_opens,
-				server);
-	return door->event && event_add(door->event, NULL) == 0 ? 0 : -ENOMEM;
-}
-
-void listeners_free(struct server *server)
-{
-	if (server->door.event)
-		event_free(server->door.event);
-	fd_close(server->door.timer);
+	TAILQ_INIT(&server->door.waiting);
+	return timer_init(&server->door.timer, server->base, door_opens, server);
 }
 
 int listener_add(struct server *server, int fd, struct context *context, bool refuses_descriptors)

@@ -343,7 +343,8 @@ int server_new(struct server **ret, const struct server_setup *setup)
 	if (!server)
 		return -ENOMEM;
 	server->setup = setup;
-	server->reserve = server->every_fd = server->rest.timer = server->door.timer = -EBADF;
+	server->reserve = server->every_fd = -EBADF;
+	server->rest.timer = server->door.timer = TIMER_NONE;
 	LIST_INIT(&server->listeners);
 	LIST_INIT(&server->clients);
 	SLIST_INIT(&server->orphans);
@@ -402,13 +403,13 @@ void server_free(struct server *server)
 	broker_free(server->broker, server->leave);
 	while ((listener = LIST_FIRST(&server->listeners)))
 		listener_free(listener);
-	listeners_free(server);
 	close_orphans_at_end(server);
 	free_event(&server->tick_event);
 	free_event(&server->resume_event);
 	free_event(&server->keeper_event);
 	free_event(&server->every_event);
-	turns_free(server);
+	timer_done(&server->rest.timer);
+	timer_done(&server->door.timer);
 	fd_close(server->every_fd);
 	for (size_t i = 0; i < 3; i++)
 		free_event(&server->signal_event[i]);

@@ -10,6 +10,7 @@
 #include "daemon/bus.h"
 #include "daemon/closer.h"
 #include "daemon/server.h"
+#include "daemon/timer.h"
 
 struct listener {
 	struct server *server;
@@ -61,8 +62,7 @@ struct client {
  * In all it rests no longer than it is worked between rests.
  */
 struct rest {
-	int timer;
-	struct event *event;
+	struct timer timer;
 	uint64_t since_ns; /* when it began or ended */
 	uint64_t until_ns; /* it lasts */
 	uint64_t timed_ns; /* until when the timer is set */
@@ -83,8 +83,7 @@ struct door {
 	const struct turns *last; /* whose he is, never looked into; NULL: he was turned away */
 	bool has_others;	  /* were served since */
 	uint64_t closed_until_ns;
-	int timer;
-	struct event *event;
+	struct timer timer;
 	bool is_timed; /* the timer is set: the loop may wait, although somebody is there */
 };
 
@@ -140,7 +139,6 @@ void listener_free(struct listener *listener);
 /* Of a context that has ended, whose listening socket it closes. */
 void listener_end(struct listener *listener);
 int listeners_init(struct server *server); /* 0 or -errno */
-void listeners_free(struct server *server);
 /* Lets somebody in whose listener is in line (one is), if it is time. */
 void listeners_go_on(struct server *server);
 void listeners_pause(struct server *server);
@@ -178,8 +176,5 @@ void turn_served(struct server *server, const struct turns *turns);
 /* Serves one connection of each user who has some in line; there are such. */
 void turns_go_on(struct server *server);
 int turns_init(struct server *server); /* 0 or -errno */
-void turns_free(struct server *server);
-/* A timerfd, for once. */
-void timer_set(int timer, uint64_t ns);
 
 #endif

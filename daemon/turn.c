@@ -5,14 +5,10 @@
  * are in a line, out of the loop's sight: looking at each of a thousand in every pass would cost
  * the others more than serving them.
  */
-#include <errno.h>
 #include <stddef.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "daemon/clock.h"
-#include "daemon/fd.h"
 #include "daemon/server_private.h"
 
 /*
@@ -173,17 +169,9 @@ static int64_t rest_max_ns(const struct server *server)
 	return 1000ll * (us ? us : REST_US);
 }
 
-void timer_set(int timer, uint64_t ns)
-{
-	const struct itimerspec length = { .it_value = { .tv_sec = (time_t)(ns / 1000000000u),
-							 .tv_nsec = (long)(ns % 1000000000u) } };
-
-	timerfd_settime(timer, 0, &length, NULL);
-}
-
 static void set_rest_timer(struct rest *rest, uint64_t now)
 {
-	timer_set(rest->timer, rest->until_ns - now);
+	timer_set(&rest->timer, rest->until_ns - now);
 	rest->timed_ns = rest->until_ns;
 	rest->is_timed = true;
 }
@@ -230,10 +218,10 @@ static void timer_ready(evutil_socket_t fd, short what, void *argument)
 {
 	struct server *server = argument;
 	struct rest *rest = &server->rest;
-	uint64_t now = clock_now_ns(), times;
+	uint64_t now = clock_now_ns();
 
 	(void)what;
-	if (read(fd, &times, sizeof(times)) != sizeof(times))
+	if (!timer_is_over(fd))
 		return;
 	rest->is_timed = false;
 	if (!rest->is_on)
@@ -249,22 +237,8 @@ static void timer_ready(evutil_socket_t fd, short what, void *argument)
 
 int turns_init(struct server *server)
 {
-	struct rest *rest = &server->rest;
-
 	TAILQ_INIT(&server->waiting);
-	rest->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (rest->timer < 0)
-		return -errno;
-	rest->event = event_new(server->base, rest->timer, EV_READ | EV_PERSIST, timer_ready,
-				server);
-	return rest->event && event_add(rest->event, NULL) == 0 ? 0 : -ENOMEM;
-}
-
-void turns_free(struct server *server)
-{
-	if (server->rest.event)
-		event_free(server->rest.event);
-	fd_close(server->rest.timer);
+	return timer_init(&server->rest.timer, server->base, timer_ready, server);
 }
 
 void turns_go_on(struct server *server)

@@ -292,7 +292,7 @@ int bus_fixture_open_how(sd_bus *client, const char *name, const struct shmb_how
 
 bool bus_fixture_will_retry(const struct bus *bus)
 {
-	struct pollfd timer = { .fd = bus->retry_timer, .events = POLLIN };
+	struct pollfd timer = { .fd = bus->retry.fd, .events = POLLIN };
 	struct itimerspec left;
 	bool is_over;
 

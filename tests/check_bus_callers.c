@@ -418,7 +418,7 @@ static void await_refusal(struct bus_fixture *f)
 static void ask_again(struct fixture *fixture, void *argument)
 {
 	(void)argument;
-	timer_set(fixture->server->bus->retry_timer, 1);
+	timer_set(&fixture->server->bus->retry, 1);
 }
 
 START_TEST(a_name_that_the_bus_refuses_is_asked_for_until_it_is_had)

@@ -123,7 +123,7 @@ void scene_hasten(struct fixture *fixture, void *argument)
 		event_active(server->resume_event, EV_TIMEOUT, 0);
 	FAULT_EXPECT(!bus || bus->sd || bus_fixture_will_retry(bus));
 	if (bus && !bus->sd)
-		timer_set(bus->retry_timer, 1);
+		timer_set(&bus->retry, 1);
 }
 
 /* As main's does. */

@@ -125,7 +125,7 @@ static bool start_once(const struct fixture *template, struct kept *kept, struct
 	shared->result = begin(&f, kept);
 	fault_disarm(&hit);
 	FAULT_EXPECT(hit.happened || shared->result == 0);
-	fault_end(&f);
+	fixture_end(&f);
 	alarm(0);
 	return hit.happened;
 }

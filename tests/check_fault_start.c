@@ -74,7 +74,7 @@ static bool start_once(const struct fixture *template, unsigned at, struct fault
 	FAULT_EXPECT(hit.happened || shared->result == 0);
 	is_there = access(f.socket, F_OK) == 0;
 	FAULT_EXPECT(is_there || shared->result < 0);
-	fault_end(&f);
+	fixture_end(&f);
 	alarm(0);
 	FAULT_EXPECT(access(f.socket, F_OK) != 0 || shared->result < 0);
 	FAULT_EXPECT(count_descriptors() == descriptors);

@@ -81,19 +81,4 @@ static inline int fault_serve(struct fixture *f, struct kept *kept)
 	return error;
 }
 
-static inline void fault_end(struct fixture *f)
-{
-	server_free(f->server);
-	state_close(&f->state);
-	keeper_free(f->keeper);
-	closer_stop(&f->closer);
-	if (f->listener.fd >= 0)
-		place_unlink_own(&f->listener, f->listener_directory, "socket");
-	fd_close(f->listener.fd);
-	fd_close(f->listener_directory);
-	if (f->setup.contexts)
-		context_base_done(&f->base);
-	peer_self_done(&f->self);
-}
-
 #endif

@@ -330,13 +330,14 @@ int kept_go_on(struct server *server, const struct kept *kept)
 								kept->sealed_count });
 }
 
-static void end(struct fixture *f)
+void fixture_end(struct fixture *f)
 {
 	server_free(f->server);
 	state_close(&f->state);
 	keeper_free(f->keeper);
 	closer_stop(&f->closer);
-	place_unlink_own(&f->listener, f->listener_directory, "socket");
+	if (f->listener.fd >= 0)
+		place_unlink_own(&f->listener, f->listener_directory, "socket");
 	fd_close(f->listener.fd);
 	fd_close(f->listener_directory);
 	if (f->setup.contexts)
@@ -359,6 +360,18 @@ void fixture_prepare(struct fixture *f, const char *config)
 void fixture_start(struct fixture *f, const struct fixture_how *how)
 {
 	ck_assert(fixture_try_start(f, how));
+}
+
+/* What fixture_call() asks the loop. */
+static void watch_calls(struct fixture *f)
+{
+	ck_assert_int_eq(pipe2(f->call_pipe, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(f->done_pipe, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(f->held_pipe, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(f->release_pipe, O_CLOEXEC), 0);
+	f->call_watch.ready = called;
+	ck_assert_int_eq(f->server->loop.watch(&f->server->loop, &f->call_watch, f->call_pipe[0]),
+			 0);
 }
 
 bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
@@ -412,7 +425,7 @@ bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 	if (how->kept) {
 		server_leave(f->server, true);
 		if (kept_go_on(f->server, how->kept) < 0) {
-			end(f);
+			fixture_end(f);
 			return false;
 		}
 		server_leave(f->server, false);
@@ -423,13 +436,7 @@ bool fixture_try_start(struct fixture *f, const struct fixture_how *how)
 		server_add_listener(f->server, f->listener.fd, f->listener.refuses_descriptors), 0);
 	if (how->bus_address)
 		ck_assert_int_eq(server_add_bus(f->server, how->bus_address), 0);
-	ck_assert_int_eq(pipe2(f->call_pipe, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(f->done_pipe, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(f->held_pipe, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(f->release_pipe, O_CLOEXEC), 0);
-	f->call_watch.ready = called;
-	ck_assert_int_eq(f->server->loop.watch(&f->server->loop, &f->call_watch, f->call_pipe[0]),
-			 0);
+	watch_calls(f);
 	setenv("SHMBROKER_SOCKET", f->socket, 1);
 	ck_assert_int_eq(pthread_create(&f->thread, NULL, serve, f), 0);
 	note_running(f);
@@ -454,7 +461,7 @@ void fixture_stop(struct fixture *f)
 	fixture_call(f, NULL, NULL);
 	ck_assert_int_eq(pthread_join(f->thread, NULL), 0);
 	f->server->loop.unwatch(&f->server->loop, &f->call_watch);
-	end(f);
+	fixture_end(f);
 	for (int i = 0; i < 2; i++) {
 		fd_close(f->call_pipe[i]);
 		fd_close(f->done_pipe[i]);

@@ -79,6 +79,8 @@ void fixture_prepare(struct fixture *fixture, const char *config);
 /* Starts it and sets SHMBROKER_SOCKET. Asserts that all goes well. */
 void fixture_start(struct fixture *fixture, const struct fixture_how *how);
 void fixture_stop(struct fixture *fixture);
+/* Its parts alone, as far as they are there, without a thread. */
+void fixture_end(struct fixture *fixture);
 /* As a restart does: contexts and temporary names are left to the next. */
 void fixture_leave(struct fixture *fixture);
 /* Whether one goes on with what is kept, or says that it can't: then it is stopped already. */
